@@ -1,0 +1,23 @@
+"""ILLUME: one language model that reads images, answers about them, draws and edits them, and judges what it drew.
+
+Importing the package is instant: torch is imported only when a model is loaded.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from illume.api import Illume as Illume
+    from illume.api import load as load
+
+__all__ = ["Illume", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load` and `Illume` on first use."""
+    if name in ("load", "Illume"):
+        from illume import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'illume' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Ground floor: configuration, checkpoints, devices, processes, logs; it knows nothing of images or language."""

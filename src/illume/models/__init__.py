@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: encoder, tokenizer, pixel decoder, language model."""

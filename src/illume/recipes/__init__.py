@@ -1,0 +1,1 @@
+"""Complete runs: what is trained, on what, for how long."""
