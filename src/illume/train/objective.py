@@ -5,9 +5,8 @@ It does not know models, data or optimisers.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -24,13 +23,6 @@ class Loss:
     value: Float[Tensor, ""]
     metrics: Mapping[str, float | Tensor] = field(default_factory=dict)
     counts: Mapping[str, float | Tensor] = field(default_factory=dict)
-
-
-@runtime_checkable
-class Batch(Protocol):
-    """Tensors for one forward pass. A field `keys`, where there is one, names the samples in error messages."""
-
-    def to(self, device: torch.device) -> Self: ...
 
 
 @runtime_checkable
