@@ -22,7 +22,7 @@ class Loss:
 
     value: Float[Tensor, ""]
     metrics: Mapping[str, float | Tensor] = field(default_factory=dict)
-    counts: Mapping[str, float | Tensor] = field(default_factory=dict)
+    counts: Mapping[str, int | float | Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable

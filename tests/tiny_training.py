@@ -1,0 +1,147 @@
+"""A regression so small that hundreds of steps take a second: what the tests of the training loop train.
+
+Run as a program it trains in a process of its own: see `main`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from illume.core.dist import is_main, rank, world_size
+from illume.core.streams import seed_of
+from illume.train.callback import StepReport
+from illume.train.objective import Loss
+from illume.train.stage import Rule, Schedule, Stage
+from illume.train.state import TrainState
+from illume.train.trainer import fit
+
+CPU = torch.device("cpu")
+RULES = (
+    Rule(r"body\.weight", lr=0.02, optimizer="muon"),
+    Rule(r"body\.bias|head\..*", lr=0.01, weight_decay=0.1),
+    Rule(r"frozen\..*", lr=0.0),
+)
+STAGE = Stage(name="tiny", steps=12, batch_size=6, rules=RULES, schedule=Schedule(warmup=0.2), ema=0.9, dtype="float32")
+
+
+@dataclass(frozen=True)
+class TinyBatch:
+    inputs: Tensor
+    targets: Tensor
+    keys: tuple[str, ...]
+
+    def to(self, device: torch.device) -> "TinyBatch":
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+
+class TinyObjective:
+    """Two trained modules around a frozen one; its loss draws from torch's global stream when `noise` is on."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        torch.manual_seed(1)
+        self.noise = noise
+        self.parts = {"frozen": nn.Linear(3, 4), "body": nn.Linear(4, 4), "head": nn.Linear(4, 1)}
+        self.parts["head"].register_buffer("seen", torch.zeros(()))
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return self.parts
+
+    def size(self, batch: TinyBatch) -> int:
+        return len(batch.inputs)
+
+    def loss(self, batch: TinyBatch) -> Loss:
+        hidden = self.parts["body"](self.parts["frozen"](batch.inputs)).tanh()
+        hidden = hidden + self.noise * torch.randn_like(hidden)
+        error = (self.parts["head"](hidden) - batch.targets).square()
+        return Loss(error.sum() / max(1, len(error)), {"largest": error.detach().amax()}, {"largest": 1})
+
+    def after_step(self, step: int) -> None:
+        self.parts["head"].get_buffer("seen").add_(step)
+
+
+@dataclass
+class TinyLoader:
+    """Sample i of a step has 1 + i % 3 rows, so that micro-batches and ranks have unequal sizes."""
+
+    stage: Stage
+    asked: list[int] = field(default_factory=list)
+
+    def batches(self, step: int) -> list[TinyBatch]:
+        self.asked.append(step)
+        mine = range(rank(), self.stage.batch_size, world_size())
+        cuts = [mine[start :: self.stage.accumulate] for start in range(self.stage.accumulate)]
+        return [self._batch(step, cut) for cut in cuts]
+
+    def _batch(self, step: int, samples: range) -> TinyBatch:
+        rows = []
+        for sample in samples:
+            stream = torch.Generator().manual_seed(seed_of("tiny", step, sample))
+            rows.append(torch.randn(1 + sample % 3, 3, generator=stream))
+        inputs = torch.cat(rows)
+        return TinyBatch(inputs, inputs.sum(1, keepdim=True).sin(), tuple(f"{step}/{sample}" for sample in samples))
+
+
+@dataclass
+class Recorder:
+    """Keeps the reports; appends them to a file too, and may be slow, so that a test can end the process midway."""
+
+    path: Path | None = None
+    pause: float = 0.0
+    reports: list[StepReport] = field(default_factory=list)
+
+    @property
+    def losses(self) -> list[float]:
+        return [report.loss for report in self.reports]
+
+    def on_start(self, state: TrainState) -> None:
+        pass
+
+    def on_step(self, state: TrainState, report: StepReport) -> None:
+        self.reports.append(report)
+        if self.path is not None and is_main():
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": report.step, "loss": report.loss}) + "\n")
+        time.sleep(self.pause)
+
+    def on_end(self, state: TrainState) -> None:
+        pass
+
+
+def train(
+    stage: Stage = STAGE, folder: Path | None = None, objective: TinyObjective | None = None
+) -> tuple[TrainState, Recorder]:
+    """Fit the tiny objective and return what came of it."""
+    recorder = Recorder()
+    objective = objective or TinyObjective()
+    state = fit(objective, TinyLoader(stage), stage, [recorder], folder=folder, device=CPU, config_hash="tiny")
+    return state, recorder
+
+
+def weights(state: TrainState) -> dict[str, Tensor]:
+    """Every parameter and buffer of the objective's modules."""
+    modules = state.objective.modules().items()
+    return {f"{name}.{key}": value for name, module in modules for key, value in module.state_dict().items()}
+
+
+def same_weights(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
+    """Bit for bit."""
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def main(folder: Path, save_every: int, pause: float) -> None:
+    """Train slowly into `folder`, one line of losses.jsonl a step; at the end write the weights."""
+    torch.set_num_threads(1)
+    stage = replace(STAGE, save_every=save_every)
+    recorder = Recorder(folder / "losses.jsonl", pause)
+    objective = TinyObjective(noise=0.1)
+    fit(objective, TinyLoader(stage), stage, [recorder], folder=folder / "checkpoints", device=CPU, config_hash="tiny")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
