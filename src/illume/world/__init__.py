@@ -1,1 +1,60 @@
-"""The embedded data set: generated scenes with exact ground truth."""
+"""The embedded data set: generated scenes with exact ground truth.
+
+What is exported here is plain Python; the pictures (`world.render`, `world.oracle`) use numpy and are imported by name.
+"""
+
+from illume.world.asking import QUESTION_KINDS, Question, ask, questions
+from illume.world.edits import Edit, propose_edit, sample_edit
+from illume.world.language import Caption, caption, perturb, text_split, texts, understand
+from illume.world.sampling import categories_of, sample_edit_pair, sample_prompt, sample_scene
+from illume.world.scene import (
+    NANO,
+    PICO,
+    Object,
+    Scene,
+    Split,
+    WorldConfig,
+    arrange,
+    held_out,
+    scene_key,
+    scene_split,
+)
+from illume.world.specs import CATEGORIES, CRITERIA, Finding, Group, Spec, Verdict, holds, verdict
+
+__all__ = [
+    "CATEGORIES",
+    "CRITERIA",
+    "NANO",
+    "PICO",
+    "QUESTION_KINDS",
+    "Caption",
+    "Edit",
+    "Finding",
+    "Group",
+    "Object",
+    "Question",
+    "Scene",
+    "Spec",
+    "Split",
+    "Verdict",
+    "WorldConfig",
+    "arrange",
+    "ask",
+    "caption",
+    "categories_of",
+    "held_out",
+    "holds",
+    "perturb",
+    "propose_edit",
+    "questions",
+    "sample_edit",
+    "sample_edit_pair",
+    "sample_prompt",
+    "sample_scene",
+    "scene_key",
+    "scene_split",
+    "text_split",
+    "texts",
+    "understand",
+    "verdict",
+]

@@ -1,0 +1,129 @@
+"""Questions about a scene with their answers, balanced so that the question alone says little; it knows no pictures."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import permutations
+
+from illume.world.edits import references
+from illume.world.language import with_article
+from illume.world.scene import RELATIONS, Pair, Scene, WorldConfig, pairs_of, related, scene_split
+from illume.world.specs import plural
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question; the answer is a word or two, or a number in digits."""
+
+    kind: str
+    text: str
+    answer: str
+
+
+def questions(scene: Scene, config: WorldConfig, rng: random.Random) -> list[Question]:
+    """One question of every kind that the scene allows, in random order.
+
+    Held-out pairs are named only of scenes that show one, so training never names any.
+    """
+    asked = [question for kind in QUESTION_KINDS if (question := ask(scene, config, rng, kind)) is not None]
+    return rng.sample(asked, len(asked))
+
+
+def ask(scene: Scene, config: WorldConfig, rng: random.Random, kind: str) -> Question | None:
+    """A question of one kind; None where the scene allows none (a relation of a single object)."""
+    found = _ASK[kind](scene, config, rng)
+    return None if found is None else Question(kind, *found)
+
+
+Asked = tuple[str, str] | None  # the question and its answer
+
+
+def _exists(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
+    """The answer is drawn first, then what is asked for: yes and no come equally often with each text."""
+    level = rng.choice(("shape", "colour", "pair"))
+    names, there = _nouns(scene, config, level)
+    absent = sorted(names - there)
+    yes = rng.random() < 0.5
+    if not absent:
+        return None
+    return f"is there {rng.choice(sorted(there) if yes else absent)}?", "yes" if yes else "no"
+
+
+def _nouns(scene: Scene, config: WorldConfig, level: str) -> tuple[set[str], set[str]]:
+    """What may be asked for at this level of detail, and what of it is there."""
+    if level == "colour":
+        return {f"anything {colour}" for colour in config.colours}, {f"anything {thing.colour}" for thing in scene}
+    if level == "shape":
+        return {with_article(shape) for shape in config.shapes}, {with_article(thing.shape) for thing in scene}
+    pairs = _near(_named_pairs(scene, config), scene), [thing.pair for thing in scene]
+    names, there = ({with_article(f"{colour} {shape}") for shape, colour in some} for some in pairs)
+    return names, there
+
+
+def _near(pairs: tuple[Pair, ...], scene: Scene) -> list[Pair]:
+    """The pairs that share a shape or a colour with something there: a harder "no"."""
+    shapes, colours = {o.shape for o in scene}, {o.colour for o in scene}
+    return [pair for pair in pairs if pair[0] in shapes or pair[1] in colours]
+
+
+def _count(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
+    """The answer is drawn first among those possible, then what to count."""
+    numbers = Counter({f"{colour} {plural(shape)}": 0 for shape, colour in _named_pairs(scene, config)})
+    numbers.update({plural(shape): 0 for shape in config.shapes} | {f"{c} objects": 0 for c in config.colours})
+    for thing in scene:
+        numbers.update((plural(thing.shape), f"{thing.colour} objects", f"{thing.colour} {plural(thing.shape)}"))
+    numbers["objects"] = len(scene)
+    answer = rng.choice(sorted(set(numbers.values())))
+    return f"how many {rng.choice([k for k, n in numbers.items() if n == answer])} are there?", str(answer)
+
+
+def _colour(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
+    thing = rng.choice(scene.objects)
+    names = [f"the object at the {config.place(thing.cell)}"]
+    if sum(other.shape == thing.shape for other in scene) == 1:
+        names.append(f"the {thing.shape}")
+    return f"what color is {rng.choice(names)}?", thing.colour
+
+
+def _shape(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
+    thing = rng.choice(scene.objects)
+    names = [f"the object at the {config.place(thing.cell)}"]
+    if sum(other.colour == thing.colour for other in scene) == 1:
+        names.append(f"the {thing.colour} object")
+    return f"what shape is {rng.choice(names)}?", thing.shape
+
+
+def _where(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
+    named = [(name, thing) for thing in scene for name in references(thing, scene)]
+    if not named:
+        return None
+    name, thing = rng.choice(named)
+    return f"where is {name}?", config.place(thing.cell)
+
+
+def _relation(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
+    """Yes and no equally often; no also of relations across the axis."""
+    couples = [(a, b) for a, b in permutations(scene, 2) if references(a, scene) and references(b, scene)]
+    if not couples:
+        return None
+    a, b = rng.choice(couples)
+    yes = rng.random() < 0.5
+    relation = rng.choice([relation for relation in RELATIONS if related(a, relation, b) == yes])
+    first, second = (rng.choice(references(thing, scene)) for thing in (a, b))
+    return f"is {first} {relation} {second}?", "yes" if yes else "no"
+
+
+def _named_pairs(scene: Scene, config: WorldConfig) -> tuple[Pair, ...]:
+    return pairs_of(config, scene_split(scene, config))
+
+
+_ASK: dict[str, Callable[[Scene, WorldConfig, random.Random], Asked]] = {
+    "exists": _exists,
+    "count": _count,
+    "colour": _colour,
+    "shape": _shape,
+    "where": _where,
+    "relation": _relation,
+}
+QUESTION_KINDS = tuple(_ASK)

@@ -1,0 +1,121 @@
+"""Edits of scenes: an instruction and the scene it leads to, all else identical; it knows no pictures."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from illume.core.errors import DataError
+from illume.world.language import with_article
+from illume.world.scene import (
+    Cell,
+    EditKind,
+    Object,
+    Scene,
+    WorldConfig,
+    arrange,
+    pairs_of,
+    scene_key,
+    scene_split,
+)
+
+_PROPOSALS = 64  # tries at a target within the source's split
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is asked and the scene that answers it."""
+
+    kind: EditKind
+    instruction: str
+    target: Scene
+
+
+def sample_edit(scene: Scene, config: WorldConfig, rng: random.Random) -> Edit:
+    """An edit of one of the configured kinds. Raises DataError where none stays within the scene's split."""
+    for kind in rng.sample(config.edits, len(config.edits)):
+        edit = propose_edit(scene, config, rng, kind)
+        if edit is not None:
+            return edit
+    raise DataError(f"no edit of the scene {scene_key(scene)!r} stays within its split")
+
+
+def propose_edit(scene: Scene, config: WorldConfig, rng: random.Random, kind: EditKind) -> Edit | None:
+    """An edit of this kind whose target belongs to the same split as the scene, or None where none was found."""
+    split = scene_split(scene, config)
+    for _ in range(_PROPOSALS):
+        edit = _propose(scene, config, rng, kind)
+        if edit is None:
+            return None
+        if scene_split(edit.target, config) == split:
+            return edit
+    return None
+
+
+def references(thing: Object, scene: Scene) -> list[str]:
+    """The expressions that mean this object and no other of the scene: "the circle", "the red circle"."""
+    shapes = Counter(other.shape for other in scene)
+    pairs = Counter(other.pair for other in scene)
+    found = [f"the {thing.shape}"] if shapes[thing.shape] == 1 else []
+    return found + ([f"the {thing.colour} {thing.shape}"] if pairs[thing.pair] == 1 else [])
+
+
+def _refer(thing: Object, scene: Scene, config: WorldConfig, rng: random.Random) -> str:
+    """One of the object's references; by its place where it has none of its own."""
+    place = f"the {thing.colour} {thing.shape} at the {config.place(thing.cell)}"
+    return rng.choice(references(thing, scene) or [place])
+
+
+def _propose(scene: Scene, config: WorldConfig, rng: random.Random, kind: EditKind) -> Edit | None:
+    """An edit of this kind, of whatever split; None where the scene has room for none."""
+    thing = rng.choice(scene.objects)
+    free = [cell for cell in config.cells if cell not in {other.cell for other in scene}]
+    if kind == "add":
+        return _add(scene, config, rng, rng.choice(free)) if free and len(scene) < config.max_objects else None
+    name = _refer(thing, scene, config, rng)
+    rest = [other for other in scene if other is not thing]
+    if kind == "remove":
+        return (
+            Edit(kind, f"{rng.choice(('remove', 'delete', 'erase', 'take away'))} {name}", arrange(rest))
+            if rest
+            else None
+        )
+    if kind == "move":
+        return _move(thing, name, rest, config, rng, rng.choice(free)) if free else None
+    other = _recolour(thing, config, rng) if kind == "recolour" else _replace(thing, config, rng)
+    words = _recolouring(name, other) if kind == "recolour" else _replacing(name, other)
+    return Edit(kind, rng.choice(list(words)), arrange([*rest, other]))
+
+
+def _add(scene: Scene, config: WorldConfig, rng: random.Random, cell: Cell) -> Edit:
+    """The new object stands in the middle of its cell: the instruction leaves no other choice of place."""
+    shape, colour = rng.choice(pairs_of(config, scene_split(scene, config)))
+    size = scene.objects[0].size  # an unsaid size is that of what is there
+    verb = rng.choice(("add", "put", "place", "draw"))
+    instruction = f"{verb} {with_article(f'{colour} {shape}')} at the {config.place(cell)}"
+    return Edit("add", instruction, arrange([*scene, Object(shape, colour, size, cell)]))
+
+
+def _move(thing: Object, name: str, rest: list[Object], config: WorldConfig, rng: random.Random, cell: Cell) -> Edit:
+    instruction = f"{rng.choice(('move', 'bring', 'shift'))} {name} to the {config.place(cell)}"
+    return Edit("move", instruction, arrange([*rest, replace(thing, cell=cell)]))
+
+
+def _recolour(thing: Object, config: WorldConfig, rng: random.Random) -> Object:
+    return replace(thing, colour=rng.choice([colour for colour in config.colours if colour != thing.colour]))
+
+
+def _replace(thing: Object, config: WorldConfig, rng: random.Random) -> Object:
+    possible = [pair for pair in pairs_of(config, "novel") if pair[0] != thing.shape]
+    shape, colour = rng.choice(possible)
+    return replace(thing, shape=shape, colour=colour)
+
+
+def _recolouring(name: str, other: Object) -> Iterator[str]:
+    yield from (f"{verb} {name} {other.colour}" for verb in ("make", "paint", "color"))
+    yield f"change {name} to {other.colour}"
+
+
+def _replacing(name: str, other: Object) -> Iterator[str]:
+    new = with_article(f"{other.colour} {other.shape}")
+    yield from (f"replace {name} with {new}", f"turn {name} into {new}", f"swap {name} for {new}")

@@ -1,0 +1,99 @@
+"""Scenes, prompts and edit pairs by index: pure functions of (config, split, index); they know no pictures."""
+
+import random
+from itertools import count
+
+from illume.core.errors import ConfigError
+from illume.core.streams import stream
+from illume.world.edits import Edit, propose_edit
+from illume.world.language import Caption, find_caption
+from illume.world.scene import Object, Pair, Scene, Split, WorldConfig, arrange, held_out, pairs_of, scene_split
+from illume.world.specs import CATEGORIES, NOVEL_CATEGORIES
+
+# Kinds of scenes and their weights: chosen so that every category of captions comes often.
+_KINDS = {"single": 0.32, "pair": 0.42, "repeat": 0.16, "mixed": 0.1}
+_KINDS_OF = {
+    "single_object": ("single",),
+    "colors": ("single",),
+    "two_object": ("pair",),
+    "position": ("pair",),
+    "color_attr": ("pair", "pair", "mixed"),
+    "counting": ("repeat", "repeat", "mixed"),
+}
+_PATIENCE = 10_000  # tries after which a world is judged to have no such scene
+
+
+def categories_of(split: Split) -> tuple[str, ...]:
+    """The categories that prompts of a split can have: novel ones name a shape with its colour."""
+    return NOVEL_CATEGORIES if split == "novel" else CATEGORIES
+
+
+def sample_scene(config: WorldConfig, split: Split, index: int) -> Scene:
+    """Scene number `index` of a split; it has at least one caption of that split."""
+    rng = stream(config.seed, "scene", split, index)
+    for _ in range(_PATIENCE):
+        scene = _draw_scene(config, split, rng, rng.choices(list(_KINDS), list(_KINDS.values()))[0])
+        if scene is not None and find_caption(scene, config, rng, split) is not None:
+            return scene
+    raise ConfigError(f"this world has no scene of split {split} with a caption; try another seed or test_fraction")
+
+
+def sample_prompt(config: WorldConfig, split: Split, index: int, category: str | None = None) -> Caption:
+    """Prompt number `index` of a split, the categories in turn unless one is named.
+
+    Raises ConfigError for a category that the split, or this world, cannot have.
+    """
+    possible = categories_of(split)
+    chosen = possible[index % len(possible)] if category is None else category
+    if chosen not in possible:
+        raise ConfigError(f"category {chosen!r}: prompts of split {split} have one of {', '.join(possible)}")
+    rng = stream(config.seed, "prompt", split, index, chosen)
+    for _ in range(_PATIENCE):
+        scene = _draw_scene(config, split, rng, rng.choice(_KINDS_OF[chosen]))
+        found = None if scene is None else find_caption(scene, config, rng, split, chosen)
+        if found is not None:
+            return found
+    raise ConfigError(f"this world has no {chosen} prompt of split {split}; try another seed or test_fraction")
+
+
+def sample_edit_pair(config: WorldConfig, split: Split, index: int) -> tuple[Scene, Edit]:
+    """A scene and an edit of it within the split, the kinds of edits in turn."""
+    kind = config.edits[index % len(config.edits)]
+    rng = stream(config.seed, "edit", split, index)
+    for attempt in count():
+        scene = sample_scene(config, split, rng.getrandbits(62))
+        edit = propose_edit(scene, config, rng, kind)
+        if edit is not None:
+            return scene, edit
+        if attempt == _PATIENCE:
+            break
+    raise ConfigError(f"this world has no {kind} of a scene of split {split}")
+
+
+def _draw_scene(config: WorldConfig, split: Split, rng: random.Random, kind: str) -> Scene | None:
+    """One attempt at a scene of a kind; None where it belongs to another split."""
+    pairs = _draw_pairs(config, split, rng, kind)
+    cells = rng.sample(config.cells, len(pairs))
+    jitter = range(-config.jitter, config.jitter + 1)
+    things = (
+        Object(*pair, size=rng.choice(config.sizes), cell=cell, offset=(rng.choice(jitter), rng.choice(jitter)))
+        for pair, cell in zip(pairs, cells, strict=True)
+    )
+    scene = arrange(things)
+    return scene if scene_split(scene, config) == split else None
+
+
+def _draw_pairs(config: WorldConfig, split: Split, rng: random.Random, kind: str) -> list[Pair]:
+    """What the objects are: one; two different; several of one shape; three or more of any."""
+    most = config.max_objects
+    least = {"single": 1, "pair": 2, "repeat": 2, "mixed": 3}[kind]
+    number = min(most, rng.randint(least, max(least, most)) if kind in ("repeat", "mixed") else least)
+    possible = pairs_of(config, split)
+    first = rng.choice(sorted(held_out(config))) if split == "novel" else rng.choice(possible)
+    if kind == "repeat":
+        same = rng.random() < 0.5
+        alike = [first] if same else [pair for pair in possible if pair[0] == first[0]]
+        return [first] + [rng.choice(alike) for _ in range(number - 1)]
+    if kind == "pair" and rng.random() < 0.85:  # mostly of two shapes, so that names without colours tell them apart
+        possible = tuple(pair for pair in possible if pair[0] != first[0])
+    return [first] + [rng.choice(possible) for _ in range(number - 1)]
