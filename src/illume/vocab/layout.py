@@ -155,8 +155,12 @@ class VocabLayout:
 def written_frame(layout: VocabLayout, frame: ImageFrame, sized: bool) -> tuple[Step, ...]:
     """The positions of an image that is drawn: size tags, markers, codes, row ends.
 
-    Whoever renders, parses or draws an image follows these steps; no other place knows them.
+    Whoever renders, parses or draws an image follows these steps; no other place knows them. FormatError for a frame
+    whose grids could not be told from its ids.
     """
+    square = all(rows == columns for rows, columns in frame.grids)
+    if not (square or layout.row_ends or sized):
+        raise FormatError(f"without row ends or size tags, codes say nothing of the grids {frame.grids}")
     sizes: tuple[Step, ...] = ()
     if sized:
         height, width = layout.tags_of(frame)

@@ -1,0 +1,99 @@
+"""Writes ids, loss, slots and places of a sequence together, so that they cannot disagree.
+
+It does not know turns or who says what: `format.render` leads it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from illume.core.errors import FormatError
+from illume.vocab.layout import Place, VocabLayout, read_frame, written_frame
+from illume.vocab.messages import Grid, ImagePart, Message, SizePart
+
+Reading = Literal["features", "codes"]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A run of rows*columns positions, from `start`, whose embeds are replaced by features of one level of an image."""
+
+    start: int
+    level: int
+    grid: Grid
+    image: str | None
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A sequence. All fields but `slots` have one entry a position.
+
+    `loss_mask[i]`: ids[i] is predicted with loss. `places[i]`: at a slot its own place; elsewhere the place of ids[i+1]
+    if that is a code (the input carries its target's position), else None. The next id of a prompt's last position is
+    not there yet: its place is the grammar's to say.
+    """
+
+    ids: tuple[int, ...]
+    loss_mask: tuple[bool, ...]
+    slots: tuple[Slots, ...]
+    places: tuple[Place | None, ...]
+
+
+class Writer:
+    """Collects ids, loss, slots and places together, so that they cannot disagree."""
+
+    def __init__(self, layout: VocabLayout, reading: Reading) -> None:
+        self.layout = layout
+        self.reading = reading
+        self.rereads = layout.reread and reading == "features"
+        self.ids: list[int] = []
+        self.loss: list[bool] = []
+        self.own_places: list[Place | None] = []
+        self.slots: list[Slots] = []
+
+    def is_written(self, message: Message, image: ImagePart) -> bool:
+        """Whether an image stands as codes; FormatError if it must and has none."""
+        must = message.is_target or self.reading == "codes"
+        if must and image.codes is None:
+            why = "is to be drawn" if message.is_target else "is read by its codes"
+            raise FormatError(f"the image {image.image!r} of a {message.role}'s message {why}, but has no codes")
+        return must or (message.role == "assistant" and image.codes is not None)
+
+    def say(self, ids: Sequence[int], loss: bool) -> None:
+        self.ids += ids
+        self.loss += [loss] * len(ids)
+        self.own_places += [None] * len(ids)
+
+    def size(self, size: SizePart) -> None:
+        if not (0 <= size.height < self.layout.num_sizes and 0 <= size.width < self.layout.num_sizes):
+            raise FormatError(f"{size} is not among the {self.layout.num_sizes} size tags of this layout")
+        ranges = self.layout.ranges()
+        self.say((ranges["heights"][size.height], ranges["widths"][size.width]), loss=False)
+
+    def write(self, image: ImagePart, loss: bool) -> None:
+        assert image.codes is not None  # is_written has seen to it
+        codes = [iter(level) for level in image.codes]
+        for step in written_frame(self.layout, image.frame, image.sized):
+            if step.place is None:
+                self.ids.append(step.ids.start)
+            else:
+                self.ids.append(self.layout.code_id(step.place[0], next(codes[step.place[0]])))
+            self.loss.append(loss)
+            self.own_places.append(step.place)
+
+    def read(self, image: ImagePart) -> None:
+        for step in read_frame(self.layout, image.frame):
+            if step.place is not None and step.place[1:] == (0, 0):
+                level = step.place[0]
+                self.slots.append(Slots(len(self.ids), level, image.frame.grids[level], image.image))
+            self.ids.append(step.ids.start)
+            self.loss.append(False)
+            self.own_places.append(step.place)
+
+    def rendered(self) -> Rendered:
+        """What was written so far."""
+        is_slot = [id == self.layout.slot for id in self.ids]
+        codes = [None if slot else place for slot, place in zip(is_slot, self.own_places, strict=True)]
+        following = [*codes[1:], None]
+        places = [own if slot else ahead for slot, own, ahead in zip(is_slot, self.own_places, following, strict=True)]
+        return Rendered(tuple(self.ids), tuple(self.loss), tuple(self.slots), tuple(places))
