@@ -91,6 +91,13 @@ def silence(projection: nn.Linear) -> nn.Linear:
     return projection
 
 
+class RMSNorm(nn.RMSNorm):
+    """torch's, with its weight in the input's dtype: a mixed pair is slow and warned of."""
+
+    def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class GELUMLP(nn.Module):
     """Linear, GELU, Linear; the second one starts at zero."""
 

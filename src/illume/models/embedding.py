@@ -1,0 +1,105 @@
+"""Rows of a vocabulary in two parameters, text and vision, and the 2-D places of an image.
+
+It does not know what an id means, only that ids below `text_rows` are text and the rest vision.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+ROW_STD = 0.02  # as in the published models of the family
+
+
+class SplitRows(nn.Module):
+    """A vector an id: parameters `text` [text_rows, d] and `vision` [vision_rows, d].
+
+    While codes have vectors (`set_code_vectors`), the row of a code is learned + linear(its frozen codebook vector):
+    codes that look alike start alike. `fold` makes them plain rows again.
+    """
+
+    def __init__(self, text_rows: int, vision_rows: int, width: int, code_ranges: tuple[tuple[int, int], ...]) -> None:
+        super().__init__()
+        self.code_ranges = tuple((start - text_rows, stop - text_rows) for start, stop in code_ranges)
+        self.text = nn.Parameter(torch.empty(text_rows, width).normal_(std=ROW_STD))
+        self.vision = nn.Parameter(torch.empty(vision_rows, width).normal_(std=ROW_STD))
+        self.code_projections = nn.ModuleList()
+
+    def set_code_vectors(self, vectors: tuple[Float[Tensor, "_ _"], ...]) -> None:
+        """Give each level its codebook [codes, dim]. ValueError where the sizes are not those of the code ranges."""
+        sizes = tuple(stop - start for start, stop in self.code_ranges)
+        if tuple(len(level) for level in vectors) != sizes:
+            raise ValueError(f"codebooks of {tuple(len(level) for level in vectors)} codes for ranges of {sizes}")
+        self.fold()
+        for level, codebook in enumerate(vectors):
+            frozen = codebook.detach().to(self.vision.device, self.vision.dtype, copy=True)
+            self.register_buffer(f"code_vectors_{level}", frozen)
+            self.code_projections.append(self._projection(frozen))
+
+    def _projection(self, codebook: Float[Tensor, "k dim"]) -> nn.Linear:
+        """Initialised so that the projected vectors have the size of the learned rows, whatever the codebook's."""
+        width, dim = self.vision.shape[1], codebook.shape[1]
+        projection = nn.Linear(dim, width, bias=False, device=codebook.device, dtype=codebook.dtype)
+        length = codebook.square().sum(dim=1).mean().sqrt().clamp(min=1e-6)
+        with torch.no_grad():
+            projection.weight.normal_().mul_(ROW_STD / length)
+        return projection
+
+    def vision_rows(self) -> Float[Tensor, "v d"]:
+        """All vision rows as they enter the model."""
+        if not self.code_projections:
+            return self.vision
+        with torch.autocast(self.vision.device.type, enabled=False):  # so that folding changes nothing
+            added = [
+                projection(self.get_buffer(f"code_vectors_{level}"))
+                for level, projection in enumerate(self.code_projections)
+            ]
+        pieces, done = [], 0
+        for (start, stop), codes in zip(self.code_ranges, added, strict=True):
+            pieces += [self.vision[done:start], self.vision[start:stop] + codes]
+            done = stop
+        return torch.cat([*pieces, self.vision[done:]])
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Add the projected codebook vectors to the learned rows and forget both vectors and projections."""
+        self.vision.copy_(self.vision_rows())
+        for level in range(len(self.code_projections)):
+            delattr(self, f"code_vectors_{level}")
+        self.code_projections = nn.ModuleList()
+
+
+class SplitEmbedding(SplitRows):
+    """ids -> embeds."""
+
+    def forward(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b d"]:
+        """Raises IndexError for an id outside the vocabulary."""
+        split = self.text.shape[0]
+        text = F.embedding(ids.clamp(max=split - 1), self.text)
+        vision = F.embedding((ids - split).clamp(min=0), self.vision_rows())
+        return torch.where((ids < split).unsqueeze(-1), text, vision)
+
+
+class PlaceEmbedding(nn.Module):
+    """Where in an image a position stands: level + row + column, each learned, for grids up to `max_grid` a side."""
+
+    def __init__(self, levels: int, max_grid: int, width: int) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.empty(levels, width).normal_(std=ROW_STD))
+        self.row = nn.Parameter(torch.empty(max_grid, width).normal_(std=ROW_STD))
+        self.column = nn.Parameter(torch.empty(max_grid, width).normal_(std=ROW_STD))
+
+    def forward(self, places: Int[Tensor, "b t 3"]) -> Float[Tensor, "b t d"]:
+        """(level, row, column) of every position, -1 three times where there is none: those get zeros."""
+        level, row, column = places.clamp(min=0).unbind(dim=-1)
+        placed = F.embedding(level, self.level) + F.embedding(row, self.row) + F.embedding(column, self.column)
+        return placed * (places[..., :1] >= 0)
+
+
+def check_ranges(ranges: tuple[tuple[int, int], ...], start: int, stop: int) -> None:
+    """ValueError unless the ranges are in order, apart, and within [start, stop)."""
+    edges = [start, *(edge for one in ranges for edge in one), stop]
+    if any(low > high for low, high in pairwise(edges)):
+        raise ValueError(f"code ranges {ranges} must be in order, apart, and within the vision rows [{start}, {stop})")

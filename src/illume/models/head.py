@@ -1,0 +1,65 @@
+"""Hidden states to logits, and to the loss, over a vocabulary in two parameters.
+
+It does not know what an id means. The loss is computed in here so that nothing outside touches a sharded weight.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from illume.models.embedding import SplitRows
+
+
+class SplitHead(SplitRows):
+    """The output rows: logits are products with `text` and with the vision rows, ids in that order."""
+
+    def tie_text(self, text: nn.Parameter) -> None:
+        """Share the text rows with an embedding."""
+        self.text = text
+
+    def forward(self, hidden: Float[Tensor, "m d"], targets: Int[Tensor, " m"], chunk: int = 2048) -> Float[Tensor, ""]:
+        """Cross-entropy in nats, float32, summed over the positions.
+
+        More than `chunk` positions are done in chunks whose logits are computed again in the backward pass, so that
+        only one chunk of logits is ever in memory.
+        """
+        text, vision = self.text, self.vision_rows()
+        pieces = list(zip(hidden.split(chunk), targets.split(chunk), strict=True))
+        if len(pieces) == 1:
+            return _cross_entropy(hidden, targets, text, vision)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for some, wanted in pieces:
+            total = total + checkpoint(_cross_entropy, some, wanted, text, vision, use_reentrant=False)
+        return total
+
+    loss = forward
+
+    def logits(self, hidden: Float[Tensor, "*b d"], rows: range | None = None) -> Float[Tensor, "*b v"]:
+        """Logits of the ids in `rows` (None: of all), multiplying with no other row. ValueError for foreign rows."""
+        split, size = self.text.shape[0], self.text.shape[0] + self.vision.shape[0]
+        rows = range(size) if rows is None else rows
+        if rows.step != 1 or not 0 <= rows.start < rows.stop <= size:
+            raise ValueError(f"{rows} is not a run of ids of the vocabulary [0, {size})")
+        blocks = []
+        if rows.start < split:
+            blocks.append(F.linear(hidden, self.text[rows.start : rows.stop]))
+        if rows.stop > split:
+            blocks.append(F.linear(hidden, self.vision_rows()[max(rows.start - split, 0) : rows.stop - split]))
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1)
+
+
+def _cross_entropy(
+    hidden: Float[Tensor, "m d"],
+    targets: Int[Tensor, " m"],
+    text: Float[Tensor, "a d"],
+    vision: Float[Tensor, "c d"],
+) -> Float[Tensor, ""]:
+    """Log-sum-exp over both blocks without ever laying them side by side."""
+    text_logits, vision_logits = F.linear(hidden, text).float(), F.linear(hidden, vision).float()
+    total = torch.logaddexp(text_logits.logsumexp(dim=-1), vision_logits.logsumexp(dim=-1))
+    split = text.shape[0]
+    in_text = text_logits.gather(1, targets.clamp(max=split - 1).unsqueeze(1)).squeeze(1)
+    in_vision = vision_logits.gather(1, (targets - split).clamp(min=0).unsqueeze(1)).squeeze(1)
+    return (total - torch.where(targets < split, in_text, in_vision)).sum()
