@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +89,19 @@ def _saving(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         clean_stale(path)
         yield temp
-        _flush_folder(path.parent)
+    except CheckpointError as error:  # of something saved inside, where it will have stood
+        raise CheckpointError(str(error).replace(str(temp), str(path))) from error
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: could not be written: {error}. What stood there before is unchanged;"
-            " free space or mend the path, then save again."
-        ) from error
+        problem = str(error).replace(str(temp), str(path))
+        advice = "What stood there before is unchanged; free space or mend the path, then save again."
+        raise CheckpointError(f"{path}: could not be written: {problem}. {advice}") from error
     finally:
         _remove(temp)
         _live.discard(temp.name)
+    try:
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise CheckpointError(f"{path}: was written, but the disk does not confirm its name: {error}") from error
 
 
 def _swap_in(temp: Path, path: Path) -> None:
@@ -125,7 +129,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def _flush_tree(folder: Path) -> None:
