@@ -1,0 +1,158 @@
+"""A record becomes messages, and messages a sample; what is said is tasks/prompts.py's, what ids it becomes vocab's."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from illume.core.errors import DataError, IllumeError
+from illume.core.streams import seed_of
+from illume.data.records import Record, Turn
+from illume.data.sample import Sample, sample_of
+from illume.data.sources import Source
+from illume.tasks import prompts
+from illume.vocab.format import render
+from illume.vocab.layout import VocabLayout
+from illume.vocab.messages import ImageFrame, ImagePart, Message
+from illume.vocab.text import TextFormat
+
+Codes = Callable[[str], tuple[tuple[int, ...], ...]]
+"""The codes of an image by its key: one row-major tuple a level."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How keys become image parts: read as features, or drawn, with their codes."""
+
+    frame: ImageFrame
+    codes: Codes | None = None
+    always_codes: bool = False  # for ablations that read codes instead of features
+
+    def read(self, key: str) -> ImagePart:
+        return self.drawn(key) if self.always_codes else ImagePart(self.frame, image=key)
+
+    def drawn(self, key: str) -> ImagePart:
+        if self.codes is None:
+            raise DataError(f"the image {key!r} is to be drawn, but there are no codes: encode the images first")
+        return ImagePart(self.frame, self.codes(key), image=key)
+
+
+def messages(record: Record, pictures: Pictures) -> list[Message]:
+    """The conversation a record teaches, its answers included."""
+    return _MESSAGES[record.task](record, pictures)
+
+
+def drawn_keys(record: Record) -> tuple[str, ...]:
+    """The keys of the images whose codes `messages` asks for; what has to be encoded before training on the record."""
+    if record.task in ("draw", "reconstruct", "edit"):
+        return record.images
+    if record.task == "assess":
+        return record.images[1:]
+    said = [part for turn in record.messages if turn.role == "assistant" for part in turn.parts]
+    wanted = {part for part in said if isinstance(part, int)}
+    return record.images if wanted else ()
+
+
+def draws_image(conversation: Sequence[Message]) -> bool:
+    """Whether an image is drawn in it, so that guidance may drop its instruction."""
+    parts = (part for message in conversation if message.is_target for part in message.parts)
+    return any(isinstance(part, ImagePart) for part in parts)
+
+
+class Examples:
+    """Items of sources as samples, each rendered once (and once more in its dropped form).
+
+    In a share `drop` of the epochs of an item its drawing instruction is dropped for guidance (ILLUME+: 10%), chosen by
+    (seed, source, epoch, item) alone.
+    """
+
+    def __init__(
+        self,
+        layout: VocabLayout,
+        text: TextFormat,
+        pictures: Pictures,
+        *,
+        drop: float = 0.1,
+        seed: int = 0,
+        reading: Literal["features", "codes"] = "features",
+        cache_size: int = 1 << 17,
+    ) -> None:
+        self.layout, self.text, self.pictures = layout, text, pictures
+        self.drop, self.seed, self.reading = drop, seed, reading
+        self._cache: dict[tuple[str, int, bool], Sample] = {}
+        self._cache_size = cache_size
+
+    def sample(self, source: Source, item: int, epoch: int) -> Sample:
+        """One item of a source in one epoch; whatever goes wrong is a DataError that names it."""
+        dropped = seed_of("drop", self.seed, source.name, epoch, item) < self.drop * 2**64
+        key = (source.name, item, dropped)
+        if key in self._cache:
+            return self._cache[key]
+        sample = self._make(source, item, dropped)
+        if len(self._cache) < self._cache_size:
+            self._cache[key] = sample
+        return sample
+
+    def _make(self, source: Source, item: int, dropped: bool) -> Sample:
+        name = f"{source.name}[{item}]"
+        record = None
+        try:
+            record = source.record(item)
+            conversation = messages(record, self.pictures)
+            if dropped and draws_image(conversation):
+                conversation = prompts.dropped(conversation, training=True)
+            rendered = render(conversation, self.layout, self.text, self.reading)
+            return sample_of(rendered, name, record.task)
+        except (IllumeError, ValueError) as error:
+            place = f" ({record.where})" if record is not None and record.where else ""
+            raise DataError(f"sample {name}{place}: {error}") from error
+
+
+def _caption(record: Record, pictures: Pictures) -> list[Message]:
+    return prompts.caption(pictures.read(record.images[0]), record.text)
+
+
+def _draw(record: Record, pictures: Pictures) -> list[Message]:
+    return prompts.draw(record.text, pictures.drawn(record.images[0]))
+
+
+def _reconstruct(record: Record, pictures: Pictures) -> list[Message]:
+    image = pictures.drawn(record.images[0])
+    return prompts.reconstruct(image, image)
+
+
+def _edit(record: Record, pictures: Pictures) -> list[Message]:
+    source, target = record.images
+    return prompts.edit(pictures.drawn(source), record.instruction, pictures.drawn(target))
+
+
+def _chat(record: Record, pictures: Pictures) -> list[Message]:
+    # Images that are only read need codes too where one is drawn: a dropped edit draws its source.
+    show = pictures.drawn if drawn_keys(record) else pictures.read
+
+    def said(turn: Turn) -> list[str | ImagePart]:
+        return [part if isinstance(part, str) else show(record.images[part]) for part in turn.parts]
+
+    return prompts.chat([(turn.role, said(turn)) for turn in record.messages])
+
+
+def _text(record: Record, pictures: Pictures) -> list[Message]:
+    return prompts.text(record.text)
+
+
+def _assess(record: Record, pictures: Pictures) -> list[Message]:
+    assert record.verdict is not None  # validated
+    judged = pictures.read(record.images[0])
+    if len(record.images) == 1:
+        return prompts.assess(judged, record.text, record.verdict)
+    return prompts.correct(judged, record.text, record.verdict, pictures.drawn(record.images[1]))
+
+
+_MESSAGES: dict[str, Callable[[Record, Pictures], list[Message]]] = {
+    "caption": _caption,
+    "draw": _draw,
+    "reconstruct": _reconstruct,
+    "edit": _edit,
+    "chat": _chat,
+    "text": _text,
+    "assess": _assess,
+}

@@ -1,0 +1,281 @@
+"""A record is one JSON line, what one training sample says; here it is checked and read, and no image is opened."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from illume.core.errors import DataError
+from illume.data.problems import OnInvalid, Problem
+from illume.tasks.verdict import Verdict
+
+TaskName = Literal["caption", "draw", "reconstruct", "edit", "chat", "text", "assess"]
+TASKS: tuple[str, ...] = get_args(TaskName)
+ROLES = ("system", "user", "assistant")
+
+# The fields each task has, all of them required; `id` may stand in any.
+FIELDS: dict[str, tuple[str, ...]] = {
+    "caption": ("images", "text"),
+    "draw": ("images", "text"),
+    "reconstruct": ("images",),
+    "edit": ("images", "instruction"),
+    "chat": ("images", "messages"),
+    "text": ("text",),
+    "assess": ("images", "text", "verdict"),
+}
+# (fewest, most) images; a chat has as many as its messages show.
+NUM_IMAGES: dict[str, tuple[int, int]] = {
+    "caption": (1, 1),
+    "draw": (1, 1),
+    "reconstruct": (1, 1),
+    "edit": (2, 2),
+    "assess": (1, 2),
+}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a chat: a text is a str, an image the int index of it in the record's images."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One validated record. `images` are keys that its source can turn into pixels; `where` says where it was read."""
+
+    task: TaskName
+    images: tuple[str, ...] = ()
+    text: str = ""
+    instruction: str = ""
+    messages: tuple[Turn, ...] = ()
+    verdict: Verdict | None = None
+    id: str | None = None
+    where: str = field(default="", compare=False)
+
+
+def validate(obj: object, where: str) -> Record:
+    """The record that a parsed JSON line is; DataError, beginning with `where`, for whatever is wrong with it."""
+    try:
+        return parse_record(obj, where)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def parse_record(obj: object, where: str = "") -> Record:
+    """`validate`, with errors that say only what is wrong."""
+    if not isinstance(obj, Mapping):
+        raise DataError(f"a record is a JSON object, not {_kind(obj)}")
+    task = _task(obj)
+    _same_fields(obj, ("task", *FIELDS[task]), optional=("id",), what=f"a record of task {task!r}")
+    made: dict[str, Any] = {name: _READ[name](obj[name]) for name in FIELDS[task]}
+    _check_images(task, made)
+    identity = string(obj["id"], "id") if "id" in obj else None
+    return Record(task=cast(TaskName, task), id=identity, where=where, **made)
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    """The JSON object of a record; `validate(to_dict(r), where) == r`."""
+    made: dict[str, Any] = {"task": record.task}
+    for name in FIELDS[record.task]:
+        made[name] = _PLAIN.get(name, lambda value: value)(getattr(record, name))
+    if record.id is not None:
+        made["id"] = record.id
+    return made
+
+
+def read_records(path: Path, on_invalid: OnInvalid = "raise") -> tuple[list[Record], list[Problem]]:
+    """The records of a JSON-lines file, and the lines skipped (none unless `on_invalid` is "skip").
+
+    A file that is missing, empty or not text is an error either way: there is nothing in it to go on with.
+    """
+    records: list[Record] = []
+    problems: list[Problem] = []
+    seen: dict[str, str] = {}
+    for where, line in lines_of(path):
+        try:
+            record = parse_record(parse_line(line), where)
+            _claim(record.id, where, seen)
+        except DataError as error:
+            if on_invalid == "raise":
+                raise DataError(f"{where}: {error}") from None
+            problems.append(Problem(where, str(error)))
+        else:
+            records.append(record)
+    return records, problems
+
+
+def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The lines of a text file with "file:line" before each; DataError if it is missing, empty or binary."""
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    with path.open("rb") as file:
+        if b"\0" in file.read(4096):
+            raise DataError(f"{path}: this is a binary file, not lines of text")
+        file.seek(0)
+        number = 0
+        for number, line in enumerate(file, start=1):
+            yield f"{path}:{number}", line.rstrip(b"\r\n")
+    if number == 0:
+        raise DataError(f"{path}: the file is empty")
+
+
+def parse_line(line: bytes) -> object:
+    """The JSON value of one line; DataError for bytes that are not UTF-8, no JSON, or a field named twice."""
+    try:
+        return json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        said = f"not JSON: {error.msg} at column {error.colno}" if line.strip() else "the line is empty"
+        raise DataError(said) from None
+    except RecursionError:
+        raise DataError("not a record: brackets in brackets without end") from None
+
+
+def string(value: object, name: str) -> str:
+    """`value` if it is a text with something in it that UTF-8 can write."""
+    if not isinstance(value, str):
+        raise DataError(f"{name} has to be a text, not {_kind(value)}")
+    if not value.strip():
+        raise DataError(f"{name} is empty")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):  # JSON can spell them, no tokenizer can read them
+        raise DataError(f"{name} holds half a surrogate pair, which is no text")
+    return value
+
+
+def _task(obj: Mapping[str, object]) -> str:
+    if "task" not in obj:
+        raise DataError("the field 'task' is missing")
+    task = obj["task"]
+    if task not in TASKS:
+        raise DataError(f"unknown task {task!r}; there are {', '.join(TASKS)}")
+    return str(task)
+
+
+def _same_fields(obj: Mapping[str, object], required: tuple[str, ...], optional: tuple[str, ...], what: str) -> None:
+    missing = [name for name in required if name not in obj]
+    unknown = [name for name in obj if name not in required and name not in optional]
+    if missing:
+        raise DataError(f"{what} needs the field {missing[0]!r}")
+    if unknown:
+        raise DataError(f"{what} has no field {unknown[0]!r}; its fields are {', '.join(required + optional)}")
+
+
+def _images(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise DataError(f"images has to be a list, not {_kind(value)}")
+    return tuple(string(name, f"images[{i}]") for i, name in enumerate(value))
+
+
+def _check_images(task: str, made: Mapping[str, Any]) -> None:
+    count = len(made.get("images", ()))
+    if task in NUM_IMAGES:
+        low, high = NUM_IMAGES[task]
+        if not low <= count <= high:
+            wanted = str(low) if low == high else f"{low} or {high}"
+            raise DataError(f"a record of task {task!r} has {wanted} image(s), this one {count}")
+    if task == "chat":
+        used = {part for turn in made["messages"] for part in turn.parts if isinstance(part, int)}
+        for index in sorted(used):
+            if index >= count:
+                raise DataError(f"messages show image {index}, but images has {count}")
+        for index in range(count):
+            if index not in used:
+                raise DataError(f"images[{index}] is shown in no message")
+
+
+def _messages(value: object) -> tuple[Turn, ...]:
+    if not isinstance(value, list) or not value:
+        raise DataError("messages has to be a list with at least one message")
+    turns = tuple(_turn(message, f"messages[{i}]") for i, message in enumerate(value))
+    talk = turns[1:] if turns[0].role == "system" else turns
+    for i, turn in enumerate(talk):
+        wanted = ("user", "assistant")[i % 2]
+        if turn.role != wanted:
+            raise DataError(f"messages[{i + len(turns) - len(talk)}]: {wanted} speaks here, not {turn.role}")
+    if not talk or talk[-1].role != "assistant":
+        raise DataError("the last message has to be the assistant's: there is nothing to learn otherwise")
+    return turns
+
+
+def _turn(value: object, where: str) -> Turn:
+    if not isinstance(value, Mapping):
+        raise DataError(f"{where} has to be an object, not {_kind(value)}")
+    _same_fields(value, ("role", "content"), (), where)
+    if value["role"] not in ROLES:
+        raise DataError(f"{where}: unknown role {value['role']!r}; there are {', '.join(ROLES)}")
+    content = value["content"]
+    if isinstance(content, list) and content:
+        parts = tuple(_part(part, f"{where}.content[{i}]") for i, part in enumerate(content))
+    else:
+        parts = (string(content, f"{where}.content"),)
+    return Turn(value["role"], parts)
+
+
+def _part(value: object, where: str) -> str | int:
+    if not isinstance(value, Mapping) or value.get("type") not in ("text", "image"):
+        raise DataError(f'{where} has to be {{"type": "text", "text"}} or {{"type": "image", "index"}}')
+    if value["type"] == "text":
+        _same_fields(value, ("type", "text"), (), where)
+        return string(value["text"], f"{where}.text")
+    _same_fields(value, ("type", "index"), (), where)
+    index = value["index"]
+    if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+        raise DataError(f"{where}.index has to be an integer from 0, not {index!r}")
+    return index
+
+
+def _verdict(value: object) -> Verdict:
+    if not isinstance(value, Mapping):
+        raise DataError(f"verdict has to be an object, not {_kind(value)}")
+    try:
+        return Verdict.from_json(json.dumps(value))
+    except DataError as error:
+        raise DataError(f"verdict: {error}") from None
+
+
+def _plain_turn(turn: Turn) -> dict[str, Any]:
+    if len(turn.parts) == 1 and isinstance(turn.parts[0], str):
+        return {"role": turn.role, "content": turn.parts[0]}
+    content = [
+        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "index": part}
+        for part in turn.parts
+    ]
+    return {"role": turn.role, "content": content}
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DataError(f"the field {next(n for n in names if names.count(n) > 1)!r} stands twice in one object")
+    return made
+
+
+def _claim(identity: str | None, where: str, seen: dict[str, str]) -> None:
+    if identity is None:
+        return
+    if identity in seen:
+        raise DataError(f"the id {identity!r} is taken by {seen[identity]}")
+    seen[identity] = where
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+_READ: dict[str, Callable[[object], Any]] = {
+    "images": _images,
+    "text": lambda value: string(value, "text"),
+    "instruction": lambda value: string(value, "instruction"),
+    "messages": _messages,
+    "verdict": _verdict,
+}
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "images": list,
+    "messages": lambda turns: [_plain_turn(turn) for turn in turns],
+    "verdict": lambda verdict: json.loads(verdict.to_json()),
+}

@@ -1,0 +1,199 @@
+"""The generated world as sources: its scenes, captions, questions and edits become records; it renders on demand."""
+
+import random
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from illume.core.config import config_hash
+from illume.core.errors import ConfigError, DataError
+from illume.core.streams import stream
+from illume.data.records import Record, TaskName, Turn
+from illume.data.sources import Size
+from illume.tasks.verdict import Criterion, Verdict
+from illume.world import (
+    Caption,
+    Edit,
+    Scene,
+    Spec,
+    Split,
+    WorldConfig,
+    caption,
+    perturb,
+    questions,
+    sample_edit_pair,
+    sample_scene,
+    verdict,
+)
+from illume.world.render import render
+
+_PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene has many
+
+
+class WorldImages:
+    """A split's first scenes, and first pairs of a scene and its edited form, as pictures.
+
+    Keys: NAME/scene/7, NAME/source/7 and NAME/target/7. Pictures are kept once rendered.
+    """
+
+    def __init__(
+        self, config: WorldConfig, split: Split, num_scenes: int, num_edits: int = 0, name: str | None = None
+    ) -> None:
+        if num_scenes < 1 or num_edits < 0:
+            raise ConfigError(f"a world needs at least one scene, not {num_scenes} (and {num_edits} edits)")
+        self.config, self.split = config, split
+        self.num_scenes, self.num_edits = num_scenes, num_edits
+        self.name = name if name is not None else f"world-{split}"
+        self._scenes: dict[int, Scene] = {}
+        self._edits: dict[int, tuple[Scene, Edit]] = {}
+        self._pictures: dict[str, np.ndarray] = {}
+
+    @property
+    def size(self) -> Size:
+        return (self.config.size, self.config.size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return f"{config_hash(self.config)}-{self.split}-{self.num_scenes}-{self.num_edits}"
+
+    def keys(self) -> Sequence[str]:
+        kinds = {"scene": self.num_scenes, "source": self.num_edits, "target": self.num_edits}
+        return tuple(self.key(kind, number) for kind, count in kinds.items() for number in range(count))
+
+    def key(self, kind: str, number: int) -> str:
+        return f"{self.name}/{kind}/{number}"
+
+    def image(self, key: str) -> np.ndarray:
+        if key not in self._pictures:
+            picture = render(self._scene_of(key), self.config)
+            picture.flags.writeable = False
+            self._pictures[key] = picture
+        return self._pictures[key]
+
+    def scene(self, number: int) -> Scene:
+        """Scene `number` of the split."""
+        if number not in self._scenes:
+            self._scenes[number] = sample_scene(self.config, self.split, number)
+        return self._scenes[number]
+
+    def edit(self, number: int) -> tuple[Scene, Edit]:
+        """Edit `number` of the split: the scene before, what is asked, the scene after."""
+        if number not in self._edits:
+            self._edits[number] = sample_edit_pair(self.config, self.split, number)
+        return self._edits[number]
+
+    def _scene_of(self, key: str) -> Scene:
+        name, _, rest = key.rpartition("/")
+        kind = name.removeprefix(f"{self.name}/")
+        most = {"scene": self.num_scenes, "source": self.num_edits, "target": self.num_edits}.get(kind, 0)
+        if not rest.isdigit() or int(rest) >= most:
+            raise DataError(
+                f"there is no image {key!r} among the world's {self.num_scenes} scenes and {self.num_edits} edits"
+            )
+        if kind == "scene":
+            return self.scene(int(rest))
+        before, edit = self.edit(int(rest))
+        return before if kind == "source" else edit.target
+
+
+class WorldSource:
+    """Records of one task about a world's images.
+
+    Each scene comes `variants` times with other words (captions, questions, prompts to assess); an edit once.
+    """
+
+    def __init__(self, images: WorldImages, task: TaskName, *, name: str | None = None, variants: int = 4) -> None:
+        if task == "edit" and not images.num_edits:
+            raise ConfigError("these world images have no edits: set num_edits")
+        self.name = name if name is not None else task
+        self.images = images
+        self._task: TaskName = task
+        self._length = {"edit": images.num_edits, "reconstruct": images.num_scenes}.get(
+            task, images.num_scenes * variants
+        )
+        self._make = _RECORDS[task]
+        self._records: dict[int, Record] = {}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def record(self, index: int) -> Record:
+        if not 0 <= index < self._length:
+            raise IndexError(f"the source {self.name!r} has {self._length} records, none of number {index}")
+        if index not in self._records:
+            rng = stream("record", self.images.config.seed, self.images.split, self._task, index)
+            self._records[index] = self._make(self.images, index, rng)
+        return self._records[index]
+
+
+def to_verdict(spec: Spec, scene: Scene) -> Verdict:
+    """The world's true verdict on a scene, as one is written down."""
+    found = verdict(spec, scene).items()
+    return Verdict.of({name: Criterion(f.applicable, f.reason, f.passed) for name, f in found})
+
+
+def _captioned(images: WorldImages, index: int, rng: random.Random) -> tuple[str, Scene, Caption]:
+    number = index % images.num_scenes
+    scene = images.scene(number)
+    return images.key("scene", number), scene, caption(scene, images.config, rng, images.split)
+
+
+def _caption(images: WorldImages, index: int, rng: random.Random) -> Record:
+    key, _, said = _captioned(images, index, rng)
+    return Record("caption", images=(key,), text=said.text)
+
+
+def _draw(images: WorldImages, index: int, rng: random.Random) -> Record:
+    key, _, said = _captioned(images, index, rng)
+    return Record("draw", images=(key,), text=said.text)
+
+
+def _text(images: WorldImages, index: int, rng: random.Random) -> Record:
+    return Record("text", text=_captioned(images, index, rng)[2].text)
+
+
+def _reconstruct(images: WorldImages, index: int, rng: random.Random) -> Record:
+    return Record("reconstruct", images=(images.key("scene", index),))
+
+
+def _edit(images: WorldImages, index: int, rng: random.Random) -> Record:
+    _, edit = images.edit(index)
+    pair = (images.key("source", index), images.key("target", index))
+    return Record("edit", images=pair, instruction=edit.instruction)
+
+
+def _chat(images: WorldImages, index: int, rng: random.Random) -> Record:
+    number = index % images.num_scenes
+    turns: list[Turn] = []
+    for question in questions(images.scene(number), images.config, rng):
+        shown = (0, question.text) if not turns else (question.text,)
+        turns += [Turn("user", shown), Turn("assistant", (question.answer,))]
+    return Record("chat", images=(images.key("scene", number),), messages=tuple(turns))
+
+
+def _assess(images: WorldImages, index: int, rng: random.Random) -> Record:
+    """True and wrong captions in turn, so that always saying "good" is right half the time."""
+    number, variant = index % images.num_scenes, index // images.num_scenes
+    wrong = (number + variant) % 2 == 1
+    for _ in range(_PATIENCE):
+        scene = images.scene(number)
+        said = caption(scene, images.config, rng, images.split)
+        found = perturb(said, scene, images.config, rng, images.split) if wrong else (said, "")
+        if found is not None:
+            prompt = found[0]
+            key = images.key("scene", number)
+            return Record("assess", images=(key,), text=prompt.text, verdict=to_verdict(prompt.spec, scene))
+        number = rng.randrange(images.num_scenes)  # this scene has no wrong caption of the split: take another
+    raise DataError(f"no wrong caption of split {images.split!r} was found in {_PATIENCE} scenes")
+
+
+_RECORDS: dict[str, Callable[[WorldImages, int, random.Random], Record]] = {
+    "caption": _caption,
+    "draw": _draw,
+    "reconstruct": _reconstruct,
+    "edit": _edit,
+    "chat": _chat,
+    "text": _text,
+    "assess": _assess,
+}
