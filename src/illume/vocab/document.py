@@ -12,12 +12,8 @@ from illume.vocab.layout import VocabLayout, read_frame, written_frame
 from illume.vocab.messages import ImageFrame, ImagePart, Message, Part, Role, TextPart
 from illume.vocab.text import PLAIN, TEMPLATES, TextFormat, train_byte_bpe
 
-ILLUME_PLUS = VocabLayout(
-    text_size=151665,
-    levels=(32768, 98304),
-    sides=tuple((round(64 * n / 28), 64 * n // 16) for n in range(1, 17)),
-)
-"""The published vocabulary: Qwen2.5's text, sizes in steps of 64 pixels, strides of 28 and 16 pixels."""
+ILLUME_PLUS = VocabLayout(text_size=151665, levels=(32768, 98304))
+"""The published vocabulary of ILLUME+ over Qwen2.5 (arXiv 2504.01934)."""
 
 INTRODUCTION = """# The sequence format
 
@@ -66,7 +62,7 @@ def document() -> str:
     sections.append("Two unequal levels, sized, with row ends and level markers:\n" + _frames(two, two.frame_of(0, 1)))
     sections.append("## Conversations\n\nOne level of 2x2 codes. Lines with `+` are predicted with loss.")
     sections += [_example(title, messages, one, text) for title, messages in _conversations()]
-    return "\n".join(sections)
+    return "\n".join(sections) + "\n"
 
 
 def _kind(id: int, layout: VocabLayout, text: TextFormat) -> str:
@@ -90,8 +86,11 @@ def _spelt(kind: str, ids: Sequence[int], layout: VocabLayout, text: TextFormat)
 
 
 def _vocabulary(one: VocabLayout) -> str:
-    head = "## Vocabulary\n\nRanges tile `[0, size)` in this order. Rows before `markers` are text rows, the rest vision rows."
-    return f"{head}\n\nOne level, a small text vocabulary:\n\n{_table(one)}\nILLUME+ (two levels):\n\n{_table(ILLUME_PLUS)}"
+    head = (
+        "## Vocabulary\n\nRanges tile `[0, size)` in this order. Rows before `markers` are text rows, the rest vision."
+    )
+    small = f"One level, a small text vocabulary:\n\n{_table(one)}"
+    return f"{head}\n\n{small}\nILLUME+ (two levels):\n\n{_table(ILLUME_PLUS)}"
 
 
 def _table(layout: VocabLayout) -> str:
@@ -112,19 +111,17 @@ _MEANING = {
 
 
 def _templates() -> str:
-    lines = [
-        "## Chat templates",
-        "",
-        "Starts and ends are special tokens.",
-        "",
-        "| name | system | user | assistant | end |",
-    ]
-    lines.append("|---|---|---|---|---|")
+    head = "## Chat templates\n\nStarts and ends are special tokens; what follows them is plain text.\n"
+    lines = [head, "| name | system | user | assistant | end |", "|---|---|---|---|---|"]
     for name, template in TEMPLATES.items():
-        opens = [f"`{turn.start}`" + (f" `{turn.name!r}`" if turn.name else "") for turn in template.turns.values()]
-        end = f"`{template.end}`" + (f" `{template.after_end!r}`" if template.after_end else "")
-        lines.append(f"| {name} | {' | '.join(opens)} | {end} |")
+        opens = [_bracket(turn.start, turn.name) for turn in template.turns.values()]
+        lines.append(f"| {name} | {' | '.join(opens)} | {_bracket(template.end, template.after_end)} |")
     return "\n".join(lines) + "\n"
+
+
+def _bracket(special: str, plain: str) -> str:
+    escaped = special.replace("|", "\\|")  # a bar would end the table's cell
+    return f"`{escaped}`" + (f" `{plain!r}`" if plain else "")
 
 
 def _frames(layout: VocabLayout, frame: ImageFrame) -> str:
