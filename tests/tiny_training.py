@@ -4,17 +4,24 @@ Run as a program it trains in a process of its own: see `main`.
 """
 
 import json
+import os
+import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed
+import torch.multiprocessing
 from torch import Tensor, nn
 
-from illume.core.dist import is_main, rank, world_size
+from illume.core.dist import close, is_main, rank, world_size
 from illume.core.streams import seed_of
+from illume.train import trainer
 from illume.train.callback import StepReport
 from illume.train.objective import Loss
 from illume.train.stage import Rule, Schedule, Stage
@@ -113,6 +120,21 @@ class Recorder:
         pass
 
 
+class StopAt(Recorder):
+    """Ends the run from inside the loop: by Ctrl-C, or as abruptly as a test can."""
+
+    def __init__(self, step: int, politely: bool) -> None:
+        super().__init__()
+        self.step, self.politely = step, politely
+
+    def on_step(self, state: TrainState, report: StepReport) -> None:
+        super().on_step(state, report)
+        if report.step == self.step and self.politely:
+            os.kill(os.getpid(), signal.SIGINT)
+        elif report.step == self.step:
+            raise MemoryError
+
+
 def train(
     stage: Stage = STAGE, folder: Path | None = None, objective: TinyObjective | None = None
 ) -> tuple[TrainState, Recorder]:
@@ -132,6 +154,45 @@ def weights(state: TrainState) -> dict[str, Tensor]:
 def same_weights(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
     """Bit for bit."""
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def in_processes(count: int, job: Callable[..., None], folder: Path, *args: Any) -> None:
+    """Run `job(folder, *args)` in `count` new processes that form a group."""
+    meeting_point = folder / "meeting-point"
+    meeting_point.unlink(missing_ok=True)
+    torch.multiprocessing.spawn(_in_process, (count, str(meeting_point), job, folder, args), nprocs=count)
+
+
+def _in_process(number: int, count: int, meeting_point: str, job: Callable[..., None], folder: Path, args: Any) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{meeting_point}", rank=number, world_size=count)
+    try:
+        job(folder, *args)
+    finally:
+        close()
+
+
+def train_and_write(folder: Path) -> None:
+    """A job: train as it is, in micro-batches, and with gradients that stay where they are; write what came of it."""
+    _write(folder, "whole", STAGE)
+    _write(folder, "accumulated", replace(STAGE, accumulate=3))
+    trainer.sum_gradients = lambda parameters: None
+    _write(folder, "broken", STAGE)
+
+
+def _write(folder: Path, name: str, stage: Stage) -> None:
+    state, recorder = train(stage)
+    if is_main():
+        (folder / f"{name}.json").write_text(json.dumps(recorder.losses))
+        torch.save(weights(state), folder / f"{name}.pt")
+
+
+def stop_at_seven(folder: Path) -> None:
+    """A job: train as far as step 7, with a checkpoint at 5."""
+    with suppress(MemoryError):
+        stop = [StopAt(7, politely=False)]
+        stage = replace(STAGE, save_every=5)
+        fit(TinyObjective(), TinyLoader(stage), stage, stop, folder=folder, device=CPU)
 
 
 def main(folder: Path, save_every: int, pause: float) -> None:

@@ -87,7 +87,7 @@ def _run(state: TrainState, loader: Loader, callbacks: Sequence[Callback], check
 
 
 def take_step(state: TrainState, loader: Loader, interrupt: Interrupt) -> tuple[StepReport, bool]:
-    """One step on all micro-batches of all ranks, and whether any rank was interrupted during it."""
+    """One step on all micro-batches of all ranks, and whether any rank was interrupted."""
     began = time.perf_counter()
     objective, stage, step = state.objective, state.stage, state.step
     torch.manual_seed(seed_of("step", stage.seed, step, rank()))  # a resumed run draws what it would have drawn
@@ -155,10 +155,10 @@ class Tally:
             self.sums[name] = self.sums.get(name, 0.0) + value * count
             self.counts[name] = self.counts.get(name, 0.0) + count
 
-    def reduce(self, device: torch.device, requested: bool) -> tuple[float, dict[str, float], bool]:
+    def reduce(self, device: torch.device, interrupted: bool) -> tuple[float, dict[str, float], bool]:
         """The mean loss, the metrics (those over nothing left out), and whether any rank was asked to stop."""
         names = sorted(self.sums)
-        entries = [self.loss, float(requested), *(self.sums[n] for n in names), *(self.counts[n] for n in names)]
+        entries = [self.loss, float(interrupted), *(self.sums[n] for n in names), *(self.counts[n] for n in names)]
         local = torch.stack([torch.as_tensor(entry, dtype=torch.float32, device=device) for entry in entries])
         loss, stop, *rest = all_reduce_sum(local).tolist()
         sums, counts = rest[: len(names)], rest[len(names) :]

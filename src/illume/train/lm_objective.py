@@ -1,0 +1,84 @@
+"""Next-id prediction over packed rows of text, slots and codes.
+
+It knows no conversation: which ids are predicted, and where images enter, the batch says.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from illume.core.errors import DataError
+from illume.data.collate import SequenceBatch
+from illume.models.unified import Unified
+from illume.train.objective import Loss
+
+
+class LMObjective:
+    """The language model's loss: the mean cross-entropy over the ids with loss (ILLUME, section 3: one loss for text
+    and vision rows). Its metrics are the means over text ids and over codes with their markers.
+
+    `chunk` positions at a time go through the head.
+    """
+
+    def __init__(self, model: Unified, chunk: int = 2048) -> None:
+        self.model = model
+        self.chunk = chunk
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The model's parts under their own names: vision_encoder, adapter, embedding, decoder, head, places."""
+        return dict(self.model.named_children())
+
+    def size(self, batch: SequenceBatch) -> int:
+        return int(batch.loss_mask.sum())
+
+    def loss(self, batch: SequenceBatch) -> Loss:
+        """The mean loss per predicted id; zero where nothing is predicted."""
+        where = predicted(batch.loss_mask, batch.segments)
+        hidden = rearrange(self.hidden(batch), "b t d -> (b t) d")[where - 1]
+        targets = rearrange(batch.ids, "b t -> (b t)")[where]
+        vision = targets >= self.model.config.text_rows
+        text_sum, code_sum = (self._sum(hidden[region], targets[region]) for region in (~vision, vision))
+        texts, codes = (~vision).sum(), vision.sum()
+        metrics = {"text_loss": text_sum / texts.clamp(min=1), "code_loss": code_sum / codes.clamp(min=1)}
+        value = (text_sum + code_sum) / max(1, len(targets))
+        return Loss(value, metrics, {"text_loss": texts, "code_loss": codes})
+
+    def hidden(self, batch: SequenceBatch) -> Float[Tensor, "b t d"]:
+        """What the decoder makes of every position, images read and put into their slots."""
+        slot_index, slot_embeds = self._slots(batch) if len(batch.images) else (None, None)
+        return self.model(
+            batch.ids,
+            batch.positions,
+            segments=batch.segments,
+            places=batch.places,
+            slot_index=slot_index,
+            slot_embeds=slot_embeds,
+        )
+
+    def _slots(self, batch: SequenceBatch) -> tuple[Int[Tensor, " s"], Float[Tensor, "s d"]]:
+        """The slots of all levels, and the embeds that go there. A frozen encoder costs no backward pass."""
+        levels = self.model.read(batch.images)
+        features = [
+            rearrange(level, "n s d -> (n s) d")[source]
+            for level, source in zip(levels, batch.slot_source, strict=True)
+        ]
+        return torch.cat(batch.slot_index), torch.cat(features)
+
+    def _sum(self, hidden: Float[Tensor, "m d"], targets: Int[Tensor, " m"]) -> Float[Tensor, ""]:
+        return self.model.head(hidden, targets, self.chunk) if len(targets) else hidden.sum()
+
+
+def predicted(loss_mask: Bool[Tensor, "b t"], segments: Int[Tensor, "b t"]) -> Int[Tensor, " m"]:
+    """The flat positions whose id is predicted, each from the position before it.
+
+    DataError if there is none in the same segment: an id would be predicted from another sample, or from padding.
+    """
+    same = torch.zeros_like(loss_mask)
+    same[:, 1:] = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] >= 0)
+    if bool((loss_mask & ~same).any()):
+        row, column = (loss_mask & ~same).nonzero()[0].tolist()
+        raise DataError(f"row {row}, position {column} has loss, but no position of its own sample stands before it")
+    return rearrange(loss_mask, "b t -> (b t)").nonzero().squeeze(1)

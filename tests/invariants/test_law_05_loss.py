@@ -1,0 +1,132 @@
+"""Law 5: packed loss equals unpacked; accumulated equals whole; two processes equal one."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import tiny_training
+from illume.data.collate import SequenceBatch
+from illume.train import trainer
+from illume.train.interrupt import Interrupt
+from illume.train.lm_objective import LMObjective
+from illume.train.stage import Stage
+from illume.train.state import TrainState
+from tiny_training import CPU, STAGE, TinyBatch, TinyLoader, TinyObjective, in_processes, train, weights
+from tiny_unified import drawing, pack, reading, tiny_unified
+
+SAMPLES = (drawing("0"), reading("1"), reading("2"), drawing("3"), reading("1"))
+Result = tuple[list[float], dict[str, Tensor]]  # the losses, and what the weights became
+
+
+def check_equal(one: Result, two: Result) -> None:
+    assert one[0] == pytest.approx(two[0], rel=1e-5)
+    assert one[1].keys() == two[1].keys()
+    for name in one[1]:
+        torch.testing.assert_close(one[1][name], two[1][name], rtol=1e-4, atol=1e-6)
+
+
+# -- packed ---------------------------------------------------------------------------------------------------------
+
+
+def packed_and_not(change: Callable[[SequenceBatch], SequenceBatch] | None = None) -> tuple[Result, Result]:
+    """Loss and gradients of five samples packed into rows, and summed over batches of one."""
+    packed = pack(SAMPLES[:2], SAMPLES[2:])
+    single = [pack((sample,)) for sample in SAMPLES]
+    return _gradients([change(packed) if change else packed]), _gradients(single)
+
+
+def _gradients(batches: list[SequenceBatch]) -> Result:
+    objective = LMObjective(tiny_unified())
+    for parameter in objective.model.decoder.parameters():  # a new block is the identity and would not look around
+        torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(parameter.numel()))
+    total, value = sum(objective.size(batch) for batch in batches), 0.0
+    for batch in batches:
+        share = objective.loss(batch).value * objective.size(batch) / total
+        share.backward()
+        value += share.item()
+    named = objective.model.named_parameters()
+    return [value], {name: parameter.grad for name, parameter in named if parameter.grad is not None}
+
+
+def test_packed_equals_unpacked() -> None:
+    check_equal(*packed_and_not())
+
+
+def test_the_check_catches_samples_that_see_each_other() -> None:
+    def leak(batch: SequenceBatch) -> SequenceBatch:
+        return replace(batch, segments=batch.segments.clamp(max=0))
+
+    with pytest.raises(AssertionError):
+        check_equal(*packed_and_not(leak))
+
+
+# -- accumulated ----------------------------------------------------------------------------------------------------
+
+
+def result(stage: Stage, objective: TinyObjective | None = None) -> Result:
+    state, recorder = train(stage, objective=objective)
+    return recorder.losses, weights(state)
+
+
+class CountsSamples(TinyObjective):
+    """The usual mistake: a mean over rows, weighted by the number of samples."""
+
+    def size(self, batch: TinyBatch) -> int:
+        return len(batch.keys)
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 6])
+def test_accumulated_equals_whole(pieces: int) -> None:
+    check_equal(result(replace(STAGE, accumulate=pieces)), result(STAGE))
+
+
+def test_metrics_do_not_depend_on_the_micro_batches() -> None:
+    class Counting(TinyObjective):
+        def loss(self, batch: TinyBatch) -> trainer.Loss:
+            value = super().loss(batch).value
+            positive = batch.targets > 0
+            mean = batch.inputs[positive[:, 0]].sum() / positive.sum().clamp(min=1)
+            return trainer.Loss(value, {"size": value, "own": mean}, {"own": positive.sum()})
+
+    whole, pieces = (train(replace(STAGE, accumulate=n), objective=Counting())[1].reports for n in (1, 3))
+    for one, other in zip(whole, pieces, strict=True):
+        assert one.metrics == pytest.approx(dict(other.metrics), rel=1e-4)
+        assert one.metrics["size"] == pytest.approx(one.loss)
+
+
+def test_the_check_catches_a_mean_of_means() -> None:
+    with pytest.raises(AssertionError):
+        check_equal(result(replace(STAGE, accumulate=3), CountsSamples()), result(STAGE))
+
+
+# -- two processes --------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    in_processes(2, tiny_training.train_and_write, tmp_path)
+    results = {
+        name: (json.loads((tmp_path / f"{name}.json").read_text()), torch.load(tmp_path / f"{name}.pt"))
+        for name in ("whole", "accumulated", "broken")
+    }
+    alone = result(STAGE)
+    check_equal(results["whole"], alone)
+    check_equal(results["accumulated"], alone)
+    with pytest.raises(AssertionError):
+        check_equal(results["broken"], alone)
+
+
+def test_a_parameter_no_micro_batch_touches_moves_as_on_two_processes() -> None:
+    """Its gradient is zero, not missing: momentum and decay act on it however a step is spread."""
+    objective = TinyObjective()
+    state = TrainState.begin(objective, STAGE, CPU)
+    untouched = torch.nn.Parameter(torch.ones(2))
+    state.parameters["untouched"] = untouched
+    trainer.take_step(state, TinyLoader(STAGE), Interrupt())
+    trainer.sum_gradients([untouched])
+    assert untouched.grad is not None
+    assert untouched.grad.tolist() == [0.0, 0.0]
