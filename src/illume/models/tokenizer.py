@@ -1,0 +1,208 @@
+"""The vision tokenizer: pixels to grids of codes, and codes back to the features of a frozen encoder.
+
+It does not know how features become pixels (pixel_decoder.py), nor how codes become ids.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from illume.core.checkpoint import load_tensors, save_tensors
+from illume.core.config import from_dict, to_dict
+from illume.core.errors import ModelError
+from illume.core.files import write_json
+from illume.models.folder import read_config
+from illume.models.layers import Block
+from illume.models.quantizer import VQ, ProductVQ, QuantizerConfig, QuantizerLoss, SimVQ, VQConfig, build_quantizer
+from illume.models.vision_encoder import Grid, VisionEncoder, encoder_from_spec
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """One level: the quantiser, and the transformer blocks of `width` before and behind it."""
+
+    quantizer: QuantizerConfig = field(default_factory=VQConfig)
+    width: int = 128
+    heads: int = 4
+    hidden: int = 512
+    blocks_in: int = 1
+    blocks_out: int = 2
+
+    def __post_init__(self) -> None:
+        if self.width % 4:
+            raise ValueError(f"width {self.width} is not a multiple of 4, which the positions of a grid need")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """The levels, one for each output of the encoder."""
+
+    levels: tuple[LevelConfig, ...] = (LevelConfig(),)
+
+
+class LevelPass(NamedTuple):
+    """What one level made of an image: what it should give back, what it gave back, and the quantiser's share."""
+
+    target: Float[Tensor, "b n d"]
+    rebuilt: Float[Tensor, "b n d"]
+    quantizer: QuantizerLoss
+
+
+class Level(nn.Module):
+    """Features of one level to codes and back: project, mix, quantise; project, mix, project."""
+
+    quantizer: VQ | ProductVQ | SimVQ
+
+    def __init__(self, config: LevelConfig, dim: int) -> None:
+        super().__init__()
+        self.quantizer = build_quantizer(config.quantizer)
+        self.proj_in = nn.Linear(dim, config.width)
+        self.blocks_in = self._blocks(config, config.blocks_in)
+        self.to_code = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, self.quantizer.dim))
+        self.from_code = nn.Linear(self.quantizer.dim, config.width)
+        self.blocks_out = self._blocks(config, config.blocks_out)
+        self.proj_out = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, dim))
+
+    @staticmethod
+    def _blocks(config: LevelConfig, number: int) -> nn.Sequential:
+        return nn.Sequential(*(Block(config.width, config.heads, config.hidden) for _ in range(number)))
+
+    def before(self, features: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n e"]:
+        """The vectors to be quantised."""
+        x = self.proj_in(features)
+        return self.to_code(self.blocks_in(x + grid_positions(grid, x)))
+
+    def after(self, vectors: Float[Tensor, "b n e"], grid: Grid) -> Float[Tensor, "b n d"]:
+        """The features rebuilt from the quantiser's vectors."""
+        x = self.from_code(vectors)
+        return self.proj_out(self.blocks_out(x + grid_positions(grid, x)))
+
+    def forward(self, features: Float[Tensor, "b n d"], grid: Grid) -> LevelPass:
+        quantized = self.quantizer.loss(self.before(features, grid))
+        return LevelPass(features, self.after(quantized.quantised, grid), quantized)
+
+
+class VisionTokenizer(nn.Module):
+    """A frozen encoder, and a quantising autoencoder of its features for each level (ILLUME, section 3.1).
+
+    The features it gives back are normalised, each to mean 0 and variance 1 (`normalised`): so levels and encoders of
+    any scale weigh the same in a loss.
+    """
+
+    def __init__(self, config: TokenizerConfig, encoder: VisionEncoder) -> None:
+        super().__init__()
+        if len(config.levels) != len(encoder.dims):
+            raise ModelError(f"{len(config.levels)} levels for an encoder with {len(encoder.dims)} outputs")
+        self.config = config
+        self.encoder = encoder.requires_grad_(False)
+        self.levels = nn.ModuleList(Level(c, dim) for c, dim in zip(config.levels, encoder.dims, strict=True))
+
+    @property
+    def num_codes(self) -> tuple[int, ...]:
+        """The size of each level's codebook."""
+        return tuple(level.quantizer.num_codes for level in self._levels())
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The width of each level's features."""
+        return self.encoder.dims
+
+    def grids(self, size: tuple[int, int]) -> tuple[Grid, ...]:
+        """The grid of each level for an image of (height, width) pixels."""
+        return self.encoder.grids(size)
+
+    def code_vectors(self) -> tuple[Float[Tensor, "_ _"], ...]:
+        """The vector of every code, a level."""
+        device = next(self.parameters()).device
+        levels = self._levels()
+        return tuple(q.decode(torch.arange(q.num_codes, device=device)[None])[0] for q in (v.quantizer for v in levels))
+
+    def targets(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[tuple[Float[Tensor, "b _ _"], Grid], ...]:
+        """The encoder's features, normalised: what the levels read and what they are to give back. No gradient."""
+        with torch.no_grad():
+            return tuple((normalised(features), grid) for features, grid in self.encoder(pixels))
+
+    def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[Int[Tensor, "b _ _"], ...]:
+        """One grid of codes a level."""
+        found = []
+        for level, (features, grid) in zip(self._levels(), self.targets(pixels), strict=True):
+            codes = level.quantizer.encode(level.before(features, grid))
+            found.append(rearrange(codes, "b (h w) -> b h w", h=grid[0]))
+        return tuple(found)
+
+    def decode(self, codes: tuple[Int[Tensor, "b _ _"], ...]) -> tuple[Float[Tensor, "b _ _"], ...]:
+        """The encoder's features, normalised, as the codes tell them."""
+        if len(codes) != len(self.levels):
+            raise ModelError(f"{len(codes)} grids of codes for {len(self.levels)} levels")
+        return tuple(
+            level.after(level.quantizer.decode(c.flatten(1)), (c.shape[1], c.shape[2]))
+            for level, c in zip(self._levels(), codes, strict=True)
+        )
+
+    def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[LevelPass, ...]:
+        """Through the codes and back, with gradients for everything but the encoder."""
+        pairs = zip(self._levels(), self.targets(pixels), strict=True)
+        return tuple(level(features, grid) for level, (features, grid) in pairs)
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Let the codebooks that follow statistics move; called when `step` of `steps` are done."""
+        for level in self._levels():
+            level.quantizer.after_step(step, steps)
+
+    def train(self, mode: bool = True) -> "VisionTokenizer":
+        """As in torch, but the frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors, the encoder included, what only training needs left out."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        plain = {"format_version": FORMAT_VERSION, "tokenizer": to_dict(self.config), "encoder": self.encoder.spec()}
+        write_json(Path(folder) / "config.json", plain)
+        save_tensors(Path(folder) / "model.safetensors", lasting(self.state_dict()))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "VisionTokenizer":
+        """Read what `save` wrote. ModelError where the folder is not of this format or its tensors do not fit."""
+        plain = read_config(Path(folder) / "config.json", FORMAT_VERSION)
+        config = from_dict(TokenizerConfig, plain["tokenizer"], where=f"{folder}/config.json")
+        tokenizer = cls(config, encoder_from_spec(plain["encoder"]))
+        tensors = load_tensors(Path(folder) / "model.safetensors")
+        wanted = lasting(tokenizer.state_dict())
+        if tensors.keys() != wanted.keys():
+            wrong = sorted(tensors.keys() ^ wanted.keys())
+            raise ModelError(f"{folder}: tensors and config.json disagree about {', '.join(wrong[:5])}")
+        tokenizer.load_state_dict(tensors, strict=False)
+        return tokenizer.eval()
+
+    def _levels(self) -> list[Level]:
+        return [level for level in self.levels if isinstance(level, Level)]
+
+
+def lasting(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a state dict, what a model in use needs: all but the codebooks' statistics."""
+    return {name: tensor for name, tensor in state.items() if ".statistics." not in name}
+
+
+def normalised(features: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    """Each feature shifted and scaled to mean 0 and variance 1, in float32."""
+    return F.layer_norm(features.float(), features.shape[-1:])
+
+
+def grid_positions(grid: Grid, like: Float[Tensor, "b n d"]) -> Float[Tensor, "n d"]:
+    """Sines and cosines of a position's row (first half of the width) and column (second half), for any grid."""
+    quarter = like.shape[-1] // 4
+    frequency = 100 ** -(torch.arange(quarter, device=like.device) / quarter)
+    rows, columns = (torch.arange(length, device=like.device)[:, None] * frequency for length in grid)
+    row, column = repeat(rows, "h d -> (h w) d", w=grid[1]), repeat(columns, "w d -> (h w) d", h=grid[0])
+    return torch.cat([row.sin(), row.cos(), column.sin(), column.cos()], dim=-1).to(like.dtype)

@@ -1,0 +1,234 @@
+"""Pixels to features: one adapter over the vision models of transformers, trained elsewhere or built small here.
+
+It does not know what the features are used for, nor how images are loaded or resized.
+"""
+
+import inspect
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedModel, SiglipVisionConfig, SiglipVisionModel
+from transformers.utils import cached_file
+
+from illume.core.errors import ModelError
+from illume.models.layers import LONGEST_WRITTEN_OUT, silence
+
+Grid = tuple[int, int]
+# transformers' vision models that take an image as `pixel_values` b 3 h w and give one feature a patch, by model type.
+VISION_MODELS = {
+    "clip_vision_model": "CLIPVisionModel",
+    "siglip_vision_model": "SiglipVisionModel",
+    "dinov2": "Dinov2Model",
+    "dinov2_with_registers": "Dinov2WithRegistersModel",
+    "dinov3_vit": "DINOv3ViTModel",
+}
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where features are taken from: one tap, one level.
+
+    `layer` -1 is the model's own output, after its last norm if it has one; other values index its hidden states (0:
+    the embeddings; -2: the last layer but one, LLaVA's choice). `merge` m joins m x m neighbours into one wide feature.
+    """
+
+    layer: int = -1
+    merge: int = 1
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """A SigLIP vision transformer (Zhai et al. 2023) by its sizes, to be trained from nothing. Sizes in pixels."""
+
+    kind: Literal["small"] = "small"
+    image_size: int = 32
+    patch: int = 8
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    hidden: int = 512
+    taps: tuple[Tap, ...] = (Tap(),)
+
+
+@dataclass(frozen=True)
+class PretrainedEncoderConfig:
+    """A vision model of transformers, by folder or hub name."""
+
+    name: str
+    kind: Literal["pretrained"] = "pretrained"
+    taps: tuple[Tap, ...] = (Tap(),)
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """Mean and deviation, a channel, of pixels in [0, 1] as a model was trained on them."""
+
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+class VisionEncoder(nn.Module):
+    """A vision model whose leading extra positions (class token, registers) are dropped, so that a grid is left."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: PreTrainedModel, taps: tuple[Tap, ...], pixels: PixelStatistics) -> None:
+        super().__init__()
+        self.model = model
+        self.taps = taps
+        self.pixels = pixels
+        # ((pixels + 1) / 2 - mean) / std, in one multiplication and one addition
+        mean, std = torch.tensor(pixels.mean), torch.tensor(pixels.std)
+        self.register_buffer("scale", (0.5 / std)[:, None, None], persistent=False)
+        self.register_buffer("shift", ((0.5 - mean) / std)[:, None, None], persistent=False)
+
+    @property
+    def patch(self) -> int:
+        """The side of a patch, in pixels."""
+        return int(self.model.config.patch_size)
+
+    @property
+    def image_size(self) -> int:
+        """The side of the images the model was made for, in pixels."""
+        return int(self.model.config.image_size)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The width of each level's features."""
+        return tuple(self.model.config.hidden_size * tap.merge**2 for tap in self.taps)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The side of what a feature stands on, in pixels, a level."""
+        return tuple(self.patch * tap.merge for tap in self.taps)
+
+    def grids(self, size: tuple[int, int]) -> tuple[Grid, ...]:
+        """The grid of each level for an image of (height, width) pixels. ModelError where it does not divide."""
+        return tuple(self._grid(size, stride) for stride in self.strides)
+
+    def normalise(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """From [-1, 1] to what the model was trained on."""
+        return pixels * self.scale + self.shift
+
+    def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[tuple[Float[Tensor, "b _ _"], Grid], ...]:
+        """The features of each level, row-major over its grid."""
+        size = (pixels.shape[2], pixels.shape[3])
+        grids = self.grids(size)
+        patches = self._grid(size, self.patch)
+        inner = any(tap.layer != -1 for tap in self.taps)
+        output = self.model(
+            pixel_values=self.normalise(pixels), output_hidden_states=inner, **_resizing(self.model, size)
+        )
+        levels = []
+        for tap, grid in zip(self.taps, grids, strict=True):
+            hidden = output.last_hidden_state if tap.layer == -1 else output.hidden_states[tap.layer]
+            levels.append((merged(hidden[:, -patches[0] * patches[1] :], patches, tap.merge), grid))
+        return tuple(levels)
+
+    def spec(self) -> dict[str, Any]:
+        """All that is needed to build this module again, without weights, as plain data."""
+        return {
+            "transformers": plain_config(self.model),
+            "taps": [asdict(tap) for tap in self.taps],
+            "mean": list(self.pixels.mean),
+            "std": list(self.pixels.std),
+        }
+
+    @staticmethod
+    def _grid(size: tuple[int, int], stride: int) -> Grid:
+        if size[0] % stride or size[1] % stride:
+            raise ModelError(f"an image of {size[0]}x{size[1]} pixels does not divide into strides of {stride} pixels")
+        return size[0] // stride, size[1] // stride
+
+
+def build_encoder(config: EncoderConfig | PretrainedEncoderConfig) -> VisionEncoder:
+    """A fresh encoder, or a pretrained one with its weights."""
+    if isinstance(config, PretrainedEncoderConfig):
+        return load_pretrained(config)
+    return VisionEncoder(small_model(config), config.taps, PixelStatistics())
+
+
+def small_model(config: EncoderConfig) -> PreTrainedModel:
+    """A SigLIP vision model of these sizes whose layers start as the identity (faster than SigLIP's own start)."""
+    model = SiglipVisionModel(
+        SiglipVisionConfig(
+            image_size=config.image_size,
+            patch_size=config.patch,
+            hidden_size=config.width,
+            intermediate_size=config.hidden,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            vision_use_head=False,
+        )
+    )
+    for name, module in model.named_modules():
+        if name.endswith((".out_proj", ".fc2")) and isinstance(module, nn.Linear):
+            silence(module)
+    return with_attention(model)
+
+
+def load_pretrained(config: PretrainedEncoderConfig) -> VisionEncoder:
+    """A vision model, or the vision half of a two-tower one, from a folder or the hub, with its pixel statistics."""
+    whole = AutoConfig.from_pretrained(config.name)
+    vision = getattr(whole, "vision_config", whole)
+    model = vision_model(vision.model_type, config.name).from_pretrained(config.name)
+    path = cached_file(config.name, "preprocessor_config.json")
+    if path is None:
+        raise ModelError(f"{config.name} has no preprocessor_config.json, which says how its pixels are normalised")
+    plain = json.loads(Path(path).read_text())
+    pixels = PixelStatistics(tuple(plain["image_mean"]), tuple(plain["image_std"]))
+    return VisionEncoder(with_attention(model), config.taps, pixels)
+
+
+def encoder_from_spec(spec: dict[str, Any]) -> VisionEncoder:
+    """The module that `VisionEncoder.spec` describes, its weights still random. ModelError where it is none of ours."""
+    plain = dict(spec["transformers"])
+    model_type = plain.pop("model_type")
+    model = vision_model(model_type, "this folder")(AutoConfig.for_model(model_type, **plain))
+    taps = tuple(Tap(**tap) for tap in spec["taps"])
+    return VisionEncoder(with_attention(model), taps, PixelStatistics(tuple(spec["mean"]), tuple(spec["std"])))
+
+
+def plain_config(model: PreTrainedModel) -> dict[str, Any]:
+    """A model's configuration as plain data, without what is only about the process that wrote it."""
+    plain: dict[str, Any] = json.loads(model.config.to_json_string())
+    return {k: v for k, v in plain.items() if k not in ("transformers_version", "architectures")}
+
+
+def vision_model(model_type: str, where: str) -> type[PreTrainedModel]:
+    """The transformers class of a model type. ModelError if the adapter does not understand it."""
+    if model_type not in VISION_MODELS:
+        raise ModelError(f"{where} holds a {model_type!r}; the vision models read here are {', '.join(VISION_MODELS)}")
+    found: type[PreTrainedModel] = getattr(transformers, VISION_MODELS[model_type])
+    return found
+
+
+def with_attention(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model with attention written out where that is faster: few positions (see layers.attention)."""
+    positions = (int(model.config.image_size) // int(model.config.patch_size)) ** 2
+    model.set_attn_implementation("eager" if positions <= LONGEST_WRITTEN_OUT else "sdpa")
+    return model
+
+
+def merged(features: Float[Tensor, "b n d"], grid: Grid, merge: int) -> Float[Tensor, "b m e"]:
+    """Each merge x merge square of neighbours as one feature, vectors side by side; row-major before and after."""
+    if merge == 1:
+        return features
+    return rearrange(
+        features, "b (r i c j) d -> b (r c) (i j d)", r=grid[0] // merge, i=merge, c=grid[1] // merge, j=merge
+    )
+
+
+def _resizing(model: PreTrainedModel, size: tuple[int, int]) -> dict[str, bool]:
+    """What to ask of the model so that it takes an image of another size than its own; some do so by themselves."""
+    native = (model.config.image_size, model.config.image_size)
+    asks = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+    return {"interpolate_pos_encoding": True} if asks and size != native else {}

@@ -1,0 +1,59 @@
+"""Training a pixel decoder on the features a frozen tokenizer gives back; it does not know how either works inside."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from illume.core.device import generator
+from illume.data.collate import ImageBatch
+from illume.models.pixel_decoder import DiffusionPixelDecoder, Noise, draw_noise
+from illume.models.tokenizer import VisionTokenizer
+from illume.train.objective import Loss
+
+
+class PixelObjective:
+    """Flow matching of images given the features that a vision tokenizer rebuilds from their codes.
+
+    Noise is keyed by (seed, step, sample): the same in one batch or in many, on one process or several.
+    """
+
+    def __init__(self, decoder: DiffusionPixelDecoder, tokenizer: VisionTokenizer, seed: int = 0) -> None:
+        self.decoder = decoder
+        self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.seed = seed
+        self.step = 0
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The tokenizer stays out: it is finished, and in its own folder."""
+        return {"pixel_decoder": self.decoder}
+
+    def size(self, batch: ImageBatch) -> int:
+        """The images."""
+        return len(batch.pixels)
+
+    def loss(self, batch: ImageBatch) -> Loss:
+        """The loss of this step's noise: the next step has other noise for the same images."""
+        with torch.no_grad():
+            features = self.tokenizer.decode(self.tokenizer.encode(batch.pixels))
+        value = self.decoder.loss(batch.pixels, features, self.noise(batch))
+        return Loss(value, {"flow": value.detach()})
+
+    def noise(self, batch: ImageBatch) -> Noise:
+        """What chance holds for each sample at this step, drawn on the CPU so that devices agree."""
+        shape = (1, *batch.pixels.shape[1:])
+        rows = [
+            draw_noise(shape, self.decoder.config.drop, generator("cpu", "pixel noise", self.seed, self.step, key))
+            for key in batch.keys
+        ]
+        return Noise(*(torch.cat(parts).to(batch.pixels.device) for parts in zip(*rows, strict=True)))
+
+    def after_step(self, step: int) -> None:
+        self.step = step
+
+    def state(self) -> dict[str, Any]:
+        return {"step": self.step}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.step = int(state["step"])
