@@ -7,14 +7,24 @@ published checkpoints.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from illume.models.layers import RMSNorm, SwiGLUMLP, additive, attention, lower, rotary_angles, rotate, silence
+from illume.models.layers import (
+    RMSNorm,
+    SwiGLUMLP,
+    additive,
+    attention,
+    lower,
+    product_dtype,
+    rotary_angles,
+    rotate,
+    silence,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class DecoderConfig:
             raise ValueError(f"head_dim {self.head_dim} is odd: rotary positions turn pairs")
 
 
+@runtime_checkable
 class KVCache(Protocol):
     """The keys and values of earlier positions. A negative position is padding: it leaves no trace in the cache."""
 
@@ -177,7 +188,7 @@ class Decoder(nn.Module):
         if segments is not None and cache is not None:
             raise ValueError("packed rows have no cache: give segments or a cache, not both")
         angles = rotary_angles(positions, rope_frequencies(self.config, embeds.device))
-        dtype = lower(embeds[:0]).dtype
+        dtype = product_dtype(embeds)
         angles = (angles[0].to(dtype), angles[1].to(dtype))
         mask = _mask(positions, segments, cache)
         added = None if mask is None else additive(mask, dtype)  # made once, read by every layer

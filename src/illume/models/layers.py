@@ -77,10 +77,16 @@ def rotate(
     return x * cos.to(x.dtype) + torch.cat((-second, first), dim=-1) * sin.to(x.dtype)
 
 
-def lower(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """`x` in autocast's dtype, so that the several products it enters share one cast instead of making one each."""
+def product_dtype(x: Float[Tensor, "*n"]) -> torch.dtype:
+    """The dtype in which matrix products of `x` are made here: autocast's, or its own."""
     kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if enabled else x.dtype
+
+
+def lower(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """`x` in that dtype, so that the several products it enters share one cast instead of making one each."""
+    return x.to(product_dtype(x))
 
 
 def silence(projection: nn.Linear) -> nn.Linear:

@@ -1,0 +1,143 @@
+"""Language models published on Hugging Face, read into ours: Llama, Vicuna, Mistral, Qwen2, Qwen3.
+
+It does not know which rows of a vocabulary a tokenizer uses: how many are text is the caller's to say.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from jaxtyping import Float
+from torch import Tensor
+
+from illume.core.checkpoint import load_tensors
+from illume.core.device import generator
+from illume.core.errors import ModelError
+from illume.models.convert import EMBEDDING, HEAD, WEIGHTS, check_shapes, shapes
+from illume.models.decoder import DecoderConfig, LinearScaling, Llama3Scaling
+from illume.models.embedding import SplitRows
+from illume.models.unified import Unified
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+# Old checkpoints carry their rotary frequencies; we compute them.
+_COMPUTED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+
+
+def find_folder(name: str | Path) -> Path:
+    """The folder of a published model: `name` itself, or, for a hub name, where its configuration and weights lie."""
+    if Path(name).is_dir():
+        return Path(name)
+    return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
+
+
+def published_config(folder: str | Path) -> DecoderConfig:
+    """The shape of the language model in a folder. ModelError where it does something our decoder does not."""
+    path = Path(folder) / "config.json"
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    try:
+        return decoder_config(plain, str(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: {error!r} while reading the shape of a language model") from error
+
+
+def decoder_config(plain: Mapping[str, Any], where: str) -> DecoderConfig:
+    """A published config.json as ours."""
+    family = plain.get("model_type")
+    if family not in FAMILIES:
+        raise ModelError(f"{where}: model_type {family!r}; the language models read here are {', '.join(FAMILIES)}")
+    _refuse(plain, where)
+    heads = plain["num_attention_heads"]
+    theta, scaling = _rope(plain, where)
+    return DecoderConfig(
+        width=plain["hidden_size"],
+        layers=plain["num_hidden_layers"],
+        heads=heads,
+        kv_heads=plain.get("num_key_value_heads") or heads,
+        head_dim=plain.get("head_dim") or plain["hidden_size"] // heads,
+        hidden=plain["intermediate_size"],
+        rope_theta=theta,
+        rope_scaling=scaling,
+        norm_eps=plain.get("rms_norm_eps", 1e-6),
+        qkv_bias=family == "qwen2",
+        qk_norm=family == "qwen3",
+        tied=plain.get("tie_word_embeddings", False),
+    )
+
+
+def _refuse(plain: Mapping[str, Any], where: str) -> None:
+    slides = plain["model_type"] == "mistral" or plain.get("use_sliding_window")
+    foreign = {
+        "hidden_act": plain.get("hidden_act", "silu") not in ("silu", "swish"),
+        "attention_bias": plain.get("attention_bias", False),
+        "mlp_bias": plain.get("mlp_bias", False),
+        "sliding_window": slides and plain.get("sliding_window") is not None,
+        "quantization_config": plain.get("quantization_config") is not None,
+    }
+    for name, refused in foreign.items():
+        if refused:
+            raise ModelError(f"{where}: {name} = {plain.get(name)!r} is not something this decoder does")
+
+
+def _rope(plain: Mapping[str, Any], where: str) -> tuple[float, LinearScaling | Llama3Scaling | None]:
+    """Base and scaling, as written since transformers 5 (`rope_parameters`) or before (`rope_scaling`)."""
+    rope = plain.get("rope_parameters") or plain.get("rope_scaling") or {}
+    theta = float(rope.get("rope_theta") or plain.get("rope_theta") or 10000.0)
+    match rope.get("rope_type", rope.get("type", "default")):
+        case "default":
+            return theta, None
+        case "linear":
+            return theta, LinearScaling(factor=float(rope["factor"]))
+        case "llama3":
+            return theta, Llama3Scaling(
+                factor=float(rope["factor"]),
+                low_freq_factor=float(rope["low_freq_factor"]),
+                high_freq_factor=float(rope["high_freq_factor"]),
+                original_length=rope["original_max_position_embeddings"],
+            )
+        case other:
+            raise ModelError(f"{where}: rotary positions of type {other!r}; read here are default, linear and llama3")
+
+
+def load_language_model(folder: str | Path, model: Unified, seed: int = 0) -> None:
+    """Give `model` the decoder and the text rows of a published checkpoint; its decoder must not stand on `meta`.
+
+    The vocabulary grows (or loses padding) to the model's: rows the checkpoint lacks, all vision rows among them, are
+    drawn like its own, from their mean and deviation, keyed by `seed`. ModelError names tensors that do not fit.
+    """
+    tensors = _read(Path(folder))
+    if model.config.decoder.tied:
+        tensors.pop(HEAD, None)  # some tied checkpoints hold the rows twice
+    expected = {f"model.{name}": tuple(tensor.shape) for name, tensor in model.decoder.state_dict().items()}
+    rows = tensors[EMBEDDING].shape[0] if EMBEDDING in tensors else 0
+    outer = (EMBEDDING,) if model.config.decoder.tied else (EMBEDDING, HEAD)
+    check_shapes(shapes(tensors), expected | dict.fromkeys(outer, (rows, model.config.decoder.width)), str(folder))
+    model.decoder.load_state_dict({name.removeprefix("model."): tensors[name] for name in expected})
+    _grow(model.embedding, tensors[EMBEDDING], seed)
+    _grow(model.head, tensors[outer[-1]], seed)
+
+
+@torch.no_grad()
+def _grow(part: SplitRows, published: Float[Tensor, "v d"], seed: int) -> None:
+    text_rows = part.text.shape[0]
+    kept = published[:text_rows].float()
+    mean, std = kept.mean(dim=0), kept.std(dim=0)
+    drawn = torch.randn(
+        text_rows - len(kept) + part.vision.shape[0], len(mean), generator=generator("cpu", "grow", seed)
+    )
+    new = mean + std * drawn
+    part.text.copy_(torch.cat([kept, new[: text_rows - len(kept)]]))
+    part.vision.copy_(new[text_rows - len(kept) :])
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
+    if not any((folder / name).exists() for name in (WEIGHTS, WEIGHTS + ".index.json")):
+        raise ModelError(f"{folder} has no {WEIGHTS} (pickled .bin weights are not read: convert them first)")
+    tensors = load_tensors(folder / WEIGHTS)
+    return {name: tensor for name, tensor in tensors.items() if not _COMPUTED.fullmatch(name)}
