@@ -44,7 +44,7 @@ def render(
         parts = joined(message.parts)
         for number, part in enumerate(parts):
             followed = prompt or number + 1 < len(parts) or index + 1 < len(conversation)
-            _write_part(writer, message, part, text, parts[number + 1 : number + 2], followed)
+            _write_part(writer, message, part, text, followed)
         writer.say((text.end,), loss=message.is_target)
         writer.say(text.after_end, loss=False)
     if prompt:
@@ -82,16 +82,12 @@ def _with_system(messages: Sequence[Message], text: TextFormat) -> list[Message]
     return [Message("system", (TextPart(default),)), *messages]
 
 
-def _write_part(
-    writer: Writer, message: Message, part: Part, text: TextFormat, after: Sequence[Part], followed: bool
-) -> None:
+def _write_part(writer: Writer, message: Message, part: Part, text: TextFormat, followed: bool) -> None:
     if isinstance(part, TextPart):
         writer.say(text.tokenizer.encode(part.text), message.is_target)
     elif isinstance(part, SizePart):
         if message.role == "assistant":
             raise FormatError("an assistant names no size: its images are `sized`")
-        if after and isinstance(after[0], ImagePart) and writer.is_written(message, after[0]):
-            raise FormatError("a size right before a written image would be read as its own: make the image `sized`")
         writer.size(part)
     elif writer.is_written(message, part):
         writer.write(part, message.is_target)

@@ -37,8 +37,13 @@ class Reader:
         return self.position >= len(self.ids)
 
     def fail(self, expected: str) -> NoReturn:
-        found = "the end of the sequence" if self.at_end else self.layout.describe(self.ids[self.position])
-        raise FormatError(f"position {self.position}: expected {expected}, found {found}")
+        raise FormatError(f"position {self.position}: expected {expected}, found {self._found()}")
+
+    def _found(self) -> str:
+        if self.at_end:
+            return "the end of the sequence"
+        id = self.ids[self.position]
+        return f"special id {id}" if self._here() == "special" else self.layout.describe(id)
 
     def expect(self, ids: Sequence[int], expected: str) -> None:
         for id in ids:
@@ -154,5 +159,6 @@ class Reader:
     def _square(self, count: int) -> Grid:
         side = isqrt(count)
         if count == 0 or side * side != count:
-            self.fail(f"an image whose shape is known: {count} codes or slots of a level are no square")
+            known = "no square, and nothing else says the shape of this image"
+            raise FormatError(f"position {self.position}: {count} codes or slots in a level are {known}")
         return side, side

@@ -54,9 +54,9 @@ class HuggingFaceTokenizer:
     @classmethod
     def load(cls, name: str | Path) -> "HuggingFaceTokenizer":
         """From a folder or a hub name: its `tokenizer.json`, or what transformers makes of a model that has none."""
-        folder = Path(name)
-        if (folder / "tokenizer.json").is_file():
-            return cls(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        file = Path(name) / "tokenizer.json"
+        if file.is_file():
+            return cls(_read(file))
         from transformers import AutoTokenizer  # heavy, and only for tokenizers without a tokenizer.json
 
         try:
@@ -107,6 +107,13 @@ class HuggingFaceTokenizer:
         self._tokenizer.save(str(Path(folder) / "tokenizer.json"))
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (Path(folder) / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+def _read(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing more particular
+        raise FormatError(f"{file} is not a text tokenizer: {error}") from error
 
 
 # Compact JSON's syntax around one key (`{"object":{`, `,"passed":true}`) is one chunk, so that a verdict costs few ids.

@@ -56,7 +56,7 @@ class Writer:
         must = message.is_target or self.reading == "codes"
         if must and image.codes is None:
             why = "is to be drawn" if message.is_target else "is read by its codes"
-            raise FormatError(f"the image {image.image!r} of a {message.role}'s message {why}, but has no codes")
+            raise FormatError(f"the image {image.image!r} in a turn of the {message.role} {why}, but has no codes")
         return must or (message.role == "assistant" and image.codes is not None)
 
     def say(self, ids: Sequence[int], loss: bool) -> None:
@@ -72,6 +72,8 @@ class Writer:
 
     def write(self, image: ImagePart, loss: bool) -> None:
         assert image.codes is not None  # is_written has seen to it
+        if self.ids and self.ids[-1] in self.layout.ranges()["widths"]:
+            raise FormatError("a size right before a written image would be read as its own: make the image `sized`")
         codes = [iter(level) for level in image.codes]
         for step in written_frame(self.layout, image.frame, image.sized):
             if step.place is None:
