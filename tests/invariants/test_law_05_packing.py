@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fixtures.sequences import ONE_LEVEL, TWO_LEVELS, world_loader
 
+from fixtures.sequences import ONE_LEVEL, TWO_LEVELS, world_loader
 from illume.data.collate import SequenceBatch, collate
 from illume.data.loader import SequenceLoader
 from illume.data.sample import Sample

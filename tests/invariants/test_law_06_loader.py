@@ -1,4 +1,4 @@
-"""Law 6, the data half: a step's batches are a function of the step alone, whoever read what before, at any world size."""
+"""Law 6, the data half: a step's batches are a function of the step alone: after a resume, at any world size."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from fixtures.sequences import TWO_LEVELS, world_images, world_loader, world_mixture
 
+from fixtures.sequences import TWO_LEVELS, world_images, world_loader, world_mixture
 from illume.data.augment import Augment
 from illume.data.collate import ImageBatch, SequenceBatch
 from illume.data.loader import ImageLoader, Share
@@ -144,5 +144,7 @@ def test_a_rank_without_rows_takes_part_with_padding() -> None:
     batches = [loader.batches(0) for loader in loaders]
     assert [len(b) for b in batches] == [1] * 5
     empty = batches[-1][0]
-    assert empty.keys == () and not empty.loss_mask.any() and (empty.segments < 0).all()
+    assert empty.keys == ()
+    assert not empty.loss_mask.any()
+    assert (empty.segments < 0).all()
     assert empty.images.shape == (0, 3, *world_images().size)

@@ -10,7 +10,7 @@ import numpy as np
 
 from illume.core.errors import DataError
 from illume.core.streams import seed_of
-from illume.data.sources import Size
+from illume.data.sources import Size, images_name
 from illume.images import ops
 
 How = Literal["cover", "contain", "stretch"]
@@ -33,7 +33,7 @@ class ImageFiles:
         cache_bytes: int = 2 << 30,
     ) -> None:
         self.folder = folder
-        self.name = name if name is not None else folder.resolve().name
+        self.name = images_name(name if name is not None else folder.resolve().name)
         self.size: Size = (size, size) if isinstance(size, int) else size
         self.how = how
         self._files = {self.key(file): file for file in files}

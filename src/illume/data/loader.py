@@ -14,7 +14,7 @@ from illume.data.examples import Examples
 from illume.data.mixture import Draw, Mixture
 from illume.data.packing import pack
 from illume.data.sample import Sample
-from illume.data.sources import Images, Size
+from illume.data.sources import Images, Size, name_of
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class Gallery:
         self.size: Size = sizes.pop()
 
     def image(self, key: str) -> np.ndarray:
-        return self._by_name[key.split("/", 1)[0]].image(key)
+        return self._by_name[name_of(key)].image(key)
 
 
 class SequenceLoader:

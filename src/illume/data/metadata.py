@@ -67,10 +67,8 @@ def find_metadata(folder: Path) -> Path:
         raise DataError(f"{folder}: there is no such folder")
     found = [folder / name for name in METADATA if (folder / name).is_file()]
     if len(found) != 1:
-        said = "has both" if found else "has neither"
-        raise DataError(
-            f"{folder} {said} metadata.csv and metadata.jsonl; it needs one of them, with {' and '.join(COLUMNS)}"
-        )
+        said = "has both metadata.csv and metadata.jsonl" if found else "has neither metadata.csv nor metadata.jsonl"
+        raise DataError(f"{folder} {said}; it needs one of them, with {' and '.join(COLUMNS)}")
     return found[0]
 
 

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from illume.core.errors import ConfigError
 from illume.data.records import Record
 
 Size = tuple[int, int]  # (height, width) in pixels
@@ -16,7 +17,7 @@ class Images(Protocol):
 
     @property
     def name(self) -> str:
-        """What every key begins with; two different `Images` of a mixture may not be called the same."""
+        """What every key begins with, before a "/"; different `Images` of one mixture need different names."""
 
     @property
     def size(self) -> Size:
@@ -48,3 +49,15 @@ class Source(Protocol):
 
     def record(self, index: int) -> Record:
         """Record `index`: the same one whenever asked."""
+
+
+def images_name(name: str) -> str:
+    """`name`, if keys can begin with it; else ConfigError."""
+    if not name or "/" in name:
+        raise ConfigError(f"images cannot be called {name!r}: the name stands before the '/' of every key")
+    return name
+
+
+def name_of(key: str) -> str:
+    """The name of the `Images` a key belongs to."""
+    return key.split("/", 1)[0]

@@ -10,7 +10,7 @@ from illume.core.config import config_hash
 from illume.core.errors import ConfigError, DataError
 from illume.core.streams import stream
 from illume.data.records import Record, TaskName, Turn
-from illume.data.sources import Size
+from illume.data.sources import Size, images_name
 from illume.tasks.verdict import Criterion, Verdict
 from illume.world import (
     Caption,
@@ -44,7 +44,7 @@ class WorldImages:
             raise ConfigError(f"a world needs at least one scene, not {num_scenes} (and {num_edits} edits)")
         self.config, self.split = config, split
         self.num_scenes, self.num_edits = num_scenes, num_edits
-        self.name = name if name is not None else f"world-{split}"
+        self.name = images_name(name if name is not None else f"world-{split}")
         self._scenes: dict[int, Scene] = {}
         self._edits: dict[int, tuple[Scene, Edit]] = {}
         self._pictures: dict[str, np.ndarray] = {}
@@ -84,16 +84,15 @@ class WorldImages:
         return self._edits[number]
 
     def _scene_of(self, key: str) -> Scene:
-        name, _, rest = key.rpartition("/")
-        kind = name.removeprefix(f"{self.name}/")
+        name, kind, number = ["", "", *key.rsplit("/", 2)][-3:]
         most = {"scene": self.num_scenes, "source": self.num_edits, "target": self.num_edits}.get(kind, 0)
-        if not rest.isdigit() or int(rest) >= most:
+        if name != self.name or not number.isdecimal() or int(number) >= most:
             raise DataError(
-                f"there is no image {key!r} among the world's {self.num_scenes} scenes and {self.num_edits} edits"
+                f"there is no image {key!r} in {self.name}, with {self.num_scenes} scenes and {self.num_edits} edits"
             )
         if kind == "scene":
-            return self.scene(int(rest))
-        before, edit = self.edit(int(rest))
+            return self.scene(int(number))
+        before, edit = self.edit(int(number))
         return before if kind == "source" else edit.target
 
 
