@@ -17,7 +17,7 @@ from illume.vocab.messages import ImageFrame, ImagePart, Message, SizePart, Text
 from illume.vocab.text import CHATML, PLAIN, VICUNA, ChatTemplate, TextFormat, train_byte_bpe
 
 LAW = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 TRAPS = (
