@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -88,6 +89,26 @@ def test_frozen_weights_are_not_in_the_checkpoint(tmp_path: Path) -> None:
     assert (meta["stage"], meta["step"], meta["steps"]) == ("tiny", 12, 12)
 
 
+def test_what_an_objective_keeps_itself_is_resumed(tmp_path: Path) -> None:
+    class Counting(TinyObjective):
+        phase, total = 0, torch.zeros(2)
+
+        def after_step(self, step: int) -> None:
+            self.phase, self.total = step, self.total + step
+
+        def state(self) -> dict[str, Any]:
+            return {"phase": self.phase, "total": self.total}
+
+        def load_state(self, state: dict[str, Any]) -> None:
+            self.phase, self.total = state["phase"], state["total"]
+
+    train(folder=tmp_path, objective=Counting())
+    resumed = Counting()
+    train(folder=tmp_path, objective=resumed)
+    assert resumed.phase == STAGE.steps
+    assert resumed.total.tolist() == [78.0, 78.0]
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
     train(folder=tmp_path)
     with pytest.raises(CheckpointError, match="tiny"):
@@ -123,10 +144,12 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(
 
 
 def test_a_coupled_loss_is_not_accumulated() -> None:
-    objective = TinyObjective()
-    objective.couples_batch = True  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match="accumulate"):
-        train(replace(STAGE, accumulate=2), objective=objective)
+    class Coupled(TinyObjective):
+        couples_batch = True
+
+    train(objective=Coupled())
+    with pytest.raises(ConfigError, match="cannot be 2 of them"):
+        train(replace(STAGE, accumulate=2), objective=Coupled())
 
 
 def test_a_step_without_a_single_element_is_an_error() -> None:

@@ -51,9 +51,11 @@ class TrainState:
         """Inside, the modules are as they would be exported: averaged weights where the stage has them, no gradient."""
         for module in self.objective.modules().values():
             module.eval()
-        with torch.no_grad(), self.ema.swap() if self.ema else nullcontext():
-            yield
-        self.train_mode()
+        try:
+            with torch.no_grad(), self.ema.swap() if self.ema else nullcontext():
+                yield
+        finally:
+            self.train_mode()
 
     def finish(self) -> None:
         """Leave in the modules what is to be exported."""

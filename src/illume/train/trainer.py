@@ -50,10 +50,8 @@ def fit(
     weights to export (the averaged ones where the stage has an EMA). A finished stage is only loaded.
 
     Ctrl-C finishes the step, saves and raises KeyboardInterrupt. DivergedError if a loss is not finite; the checkpoint
-    before stays. ConfigError if a parameter does not match exactly one rule.
+    before stays. ConfigError if a parameter does not match exactly one rule. Each step seeds torch's global stream.
     """
-    if couples_batch(objective) and stage.accumulate > 1:
-        raise ConfigError(f"stage {stage.name!r}: the loss couples its batch, so accumulate must be 1")
     callbacks = tuple(callbacks)
     state = TrainState.begin(objective, stage, device)
     parallelise(objective)
@@ -92,6 +90,8 @@ def take_step(state: TrainState, loader: Loader, interrupt: Interrupt) -> tuple[
     objective, stage, step = state.objective, state.stage, state.step
     torch.manual_seed(seed_of("step", stage.seed, step, rank()))  # a resumed run draws what it would have drawn
     batches = [batch.to(state.device) for batch in loader.batches(step)]
+    if len(batches) > 1 and couples_batch(objective):
+        raise ConfigError(f"stage {stage.name!r}: its loss couples a batch, so a step cannot be {len(batches)} of them")
     sizes = [objective.size(batch) for batch in batches]
     total = _total(sizes, state, step)
     factor = stage.schedule.factor(step, stage.steps)
