@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from full_disk import file_size_limit, no_space_in
 from torch import nn
 
@@ -39,7 +40,7 @@ def state(value):
     return {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "loader": {"step": value, "name": f"n{value}", "list": [value, (2, 3)]},
+        "loader": {"step": value, "name": f"n{value}", "list": [value, (2, 3)], 7: {"seen": value}},
         "step": value,
     }
 
@@ -85,12 +86,37 @@ def test_core_checkpoint_of_another_config_or_version_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("wanted", "words"),
-    [({"extra": torch.zeros(2)}, "extra"), ({"model": {"weight": torch.zeros(9)}}, "model.weight")],
+    [
+        ({"extra": torch.zeros(2)}, "extra"),
+        ({"model": {"weight": torch.zeros(9), "bias": torch.zeros(4)}}, "model.weight"),
+    ],
 )
 def test_core_checkpoint_of_another_model_is_refused(tmp_path, wanted, words):
     path = save_state(tmp_path, 1, state(1), META)
     with pytest.raises(CheckpointError, match=words):
         load_state(path, wanted, config_hash="abc")
+
+
+def check_moments_are_not_lost(path, load):
+    fresh = nn.Linear(3, 4)
+    wanted = {"model": fresh.state_dict(), "optimizer": torch.optim.AdamW(fresh.parameters()).state_dict()}
+    with pytest.raises(CheckpointError, match=r"no place for optimizer\.state"):
+        load(path, wanted)
+
+
+def test_core_checkpoint_an_optimizer_without_moments_is_refused(tmp_path):
+    path = save_state(tmp_path, 1, state(1), META)
+    check_moments_are_not_lost(path, lambda path, wanted: load_state(path, wanted, config_hash="abc"))
+    model = {"model": nn.Linear(3, 4).state_dict()}
+    load_state(path, model, config_hash="abc")  # a part, but whole
+    assert same(model["model"], state(1)["model"])
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_core_checkpoint_moments_catches_torchs_own_loading(tmp_path):
+    path = save_state(tmp_path, 1, state(1), META)
+    with pytest.raises(pytest.fail.Exception):
+        check_moments_are_not_lost(path, lambda path, wanted: dcp.load(wanted, checkpoint_id=path))
 
 
 def test_core_checkpoint_damaged_or_missing_is_named(tmp_path):
@@ -134,9 +160,9 @@ def test_core_checkpoint_killed_in_the_middle_of_a_save(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000001", "step-00000003"]
 
 
-def check_full_disk(folder, step, full):
+def check_full_disk(folder, step, full, words="could not be written"):
     path = save_state(folder, 1, state(1), META)
-    with full, pytest.raises(CheckpointError, match="could not be written"):
+    with full, pytest.raises(CheckpointError, match=words):
         save_state(folder, step, {"big": torch.zeros(100_000)}, META)
     assert [p.name for p in folder.iterdir()] == [path.name]
     loaded = state(2)
@@ -152,7 +178,7 @@ def test_core_checkpoint_full_disk_leaves_the_old_state(tmp_path, broken, step):
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_core_checkpoint_disk_filling_up_inside_a_state(tmp_path, step):
-    check_full_disk(tmp_path, step, file_size_limit(20_000))
+    check_full_disk(tmp_path, step, file_size_limit(20_000), "could not be written.*File too large")
 
 
 def test_core_checkpoint_full_disk_catches_a_save_over_the_old_state(tmp_path, monkeypatch):

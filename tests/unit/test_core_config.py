@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from illume.core.config import config_hash, dump_yaml, from_dict, load_yaml, override, to_dict
@@ -59,6 +59,7 @@ class Run:
     reread: bool = True
 
 
+TRICKY = ["1e-3", "no", "1:30", "2020-01-01", "null", "~", "0x1F", ".nan", "<<", "=", "\x85", "a\u2028b"]
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 STAGES = st.builds(Stage, st.text(), st.integers(min_value=0), NUMBERS, st.sampled_from(["constant", "cosine"]))
 RUNS = st.builds(
@@ -70,7 +71,8 @@ RUNS = st.builds(
     clip=st.none() | NUMBERS,
     size=st.integers() | st.tuples(st.integers(), st.integers()),
     extra=st.none() | STAGES,
-    note=st.text() | st.sampled_from(["1e-3", "no", "1:30", "2020-01-01", "null", "~", "0x1F", ".nan", "<<", "="]),
+    note=st.text() | st.sampled_from(TRICKY),
+    | st.sampled_from(["1e-3", "no", "1:30", "2020-01-01", "null", "\x85", "a\u2028b", "~", "0x1F", ".nan", "<<", "="]),
     reread=st.booleans(),
 )
 
@@ -84,6 +86,7 @@ def check_round_trip(cfg, dump, tmp_path_factory):
     assert config_hash(back) == config_hash(cfg)
 
 
+@settings(deadline=None, max_examples=50)
 @given(cfg=RUNS)
 def test_core_config_round_trips_through_plain_data_and_yaml(cfg, tmp_path_factory):
     check_round_trip(cfg, dump_yaml, tmp_path_factory)
@@ -107,6 +110,7 @@ def test_core_config_hash_sees_values_not_how_they_were_written():
     assert re.fullmatch("[0-9a-f]{12}", config_hash(Run()))
 
 
+@settings(deadline=None, max_examples=50)
 @given(cfg=RUNS)
 def test_core_config_overrides_set_what_they_name_and_nothing_else(cfg):
     changed = override(cfg, ["reread=false", "clip=1e-5", "note=123", "size=[8, 16]", "mixture.edit=2"])

@@ -1,7 +1,7 @@
 """Training states and model weights on disk, written whole or not at all; it does not know what they are states of.
 
 Training states go through `torch.distributed.checkpoint` and trust their run folder; models are safetensors, which hold
-no code. The file writers of `core.files` are offered here too, so that saving has one address.
+no code. What `core.files` and `core.tensors` write is offered here too, so that saving has one address.
 """
 
 import json
@@ -12,16 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed.checkpoint as dcp
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
 from illume.core import dist
 from illume.core.errors import CheckpointError
-from illume.core.files import atomic_file, atomic_folder, clean_stale, discard, write_bytes, write_json, write_text
+from illume.core.files import (
+    atomic_file,
+    atomic_folder,
+    clean_stale,
+    discard,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from illume.core.tensors import load_tensors, read_metadata, save_tensors
 
 __all__ = [
     "FORMAT_VERSION",
@@ -77,15 +83,18 @@ def latest(folder: str | Path) -> Path | None:
 def load_state(path: str | Path, state: dict[str, Any], *, config_hash: str) -> dict[str, Any]:
     """Fill `state` in place (tensors keep their storage) from `path`, on every process together; returns the meta.
 
-    Raises CheckpointError if the checkpoint has another format version or configuration, lacks a name of `state`, or
-    is damaged.
+    Of the top names only those in `state` are loaded, each of them whole. Raises CheckpointError if the checkpoint has
+    another format version or configuration, if names inside these are lacking on either side, or if it is damaged.
     """
     path = Path(path)
-    meta = _read_json(path / "meta.json")
+    meta = read_json(path / "meta.json")
     _expect(path, "format_version", meta.get("format_version"), FORMAT_VERSION, "use the version that wrote it")
     _expect(path, "config_hash", meta.get("config_hash"), config_hash, "go on with that run's config, or start anew")
     with _plain_errors(path, "cannot be loaded"), _quiet():
-        dcp.load(state, checkpoint_id=path)
+        by_text = _text_keys(state)
+        _expect_whole(path, by_text)
+        dcp.load(by_text, checkpoint_id=path)
+    _fill(state, by_text)
     return meta
 
 
@@ -96,62 +105,6 @@ def prune(folder: str | Path, keep: int) -> None:
     if dist.is_main():
         for path in _states(Path(folder))[:-keep]:
             discard(path)
-
-
-def save_tensors(
-    path: str | Path,
-    tensors: Mapping[str, Tensor],
-    metadata: Mapping[str, str] | None = None,
-    max_shard_bytes: int = 5_000_000_000,
-) -> None:
-    """Write `path` (`.../model.safetensors`), or, above `max_shard_bytes`, shards beside it and an index.
-
-    The shards have Hugging Face's names (`model-00001-of-00002.safetensors`, `model.safetensors.index.json`). Several
-    files cannot replace others at once: save into a fresh `atomic_folder` where that is needed. Raises CheckpointError
-    if it cannot be written, if another form of the same model is in the way, or if tensors share memory.
-    """
-    path = Path(path)
-    shards = _shard(tensors, max_shard_bytes)
-    text = {"format": "pt", **(metadata or {})}
-    _refuse_leftovers(path, len(shards))
-    if len(shards) == 1:
-        _save_file(path, shards[0], text)
-        return
-    names = [f"{path.stem}-{i:05d}-of-{len(shards):05d}{path.suffix}" for i in range(1, len(shards) + 1)]
-    for name, shard in zip(names, shards, strict=True):
-        _save_file(path.with_name(name), shard, text)
-    weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-    total = sum(tensor.nbytes for tensor in tensors.values())
-    write_json(_index(path), {"metadata": {**text, "total_size": total}, "weight_map": weight_map})
-
-
-def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """The tensors of `path` (`.../model.safetensors`) or of its shards. CheckpointError if missing or damaged."""
-    path = Path(path)
-    if path.exists() or not _index(path).exists():
-        return _load_file(path, device)
-    weight_map = _weight_map(path)
-    loaded: dict[str, Tensor] = {}
-    for name in sorted(set(weight_map.values())):
-        loaded |= _load_file(path.with_name(name), device)
-    if loaded.keys() != weight_map.keys():
-        odd = sorted(loaded.keys() ^ weight_map.keys())
-        raise CheckpointError(f"{_index(path)}: index and shards disagree about {odd[0]!r} ({len(odd)} names in all)")
-    return loaded
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """What `save_tensors` was given as metadata."""
-    path = Path(path)
-    if not path.exists() and _index(path).exists():
-        path = path.with_name(next(iter(_weight_map(path).values())))
-    with _plain_errors(path, "is not a readable safetensors file"), safe_open(path, framework="pt") as file:
-        metadata = dict(file.metadata() or {})
-    metadata.pop("format", None)
-    return metadata
-
-
-# -- training states ------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -194,16 +147,61 @@ def _expect(path: Path, name: str, found: Any, expected: Any, advice: str) -> No
         raise CheckpointError(f"{path}: its {name} is {found!r}, this run's is {expected!r}: {advice}")
 
 
+def _expect_whole(path: Path, state: dict[str, Any]) -> None:
+    """torch passes over what the state has no place for: an optimizer not yet stepped would lose its moments."""
+    stored = dcp.FileSystemReader(path).read_metadata().planner_data
+    homeless = [names for names in stored.values() if names[0] in state and not _has_place(state, names)]
+    if homeless:
+        first = ".".join(str(name) for name in homeless[0])
+        raise ValueError(f"the state to fill has no place for {first} ({len(homeless)} such names)")
+
+
+def _has_place(node: Any, names: tuple[str | int, ...]) -> bool:
+    for name in names:
+        if isinstance(node, list | tuple):
+            node = dict(enumerate(node))
+        if not isinstance(node, dict):
+            return True  # a value that is replaced whole
+        if name not in node:
+            return False
+        node = node[name]
+    return True
+
+
+def _text_keys(node: Any) -> Any:
+    """The same values under keys of text, as torch writes them: an optimizer counts its parameters by integers."""
+    return {str(key): _text_keys(item) for key, item in node.items()} if isinstance(node, Mapping) else node
+
+
+def _fill(node: dict[Any, Any], loaded: Mapping[str, Any]) -> None:
+    for key, item in node.items():
+        new = loaded[str(key)]
+        if isinstance(item, dict) and isinstance(new, Mapping):
+            _fill(item, new)
+        else:
+            node[key] = new
+
+
 @contextmanager
 def _plain_errors(path: Path, problem: str) -> Iterator[None]:
-    """What safetensors and torch raise about files and names, as one CheckpointError."""
+    """What torch raises about files and names, as one CheckpointError."""
     try:
         yield
     except CheckpointException as error:  # a BaseException, holding one cause for each process
         cause = next((pair[0] for pair in error.failures.values()), error)
-        raise CheckpointError(f"{path}: {problem}: {cause}") from error
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: {problem}: {_first_os_error(cause)}") from error
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: {problem}: {error}") from error
+
+
+def _first_os_error(error: BaseException) -> BaseException:
+    """What the disk said, where closing the broken file hid it behind errors of its own."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError):
+            return found
+        found = found.__cause__ or found.__context__
+    return error
 
 
 @contextmanager
@@ -212,63 +210,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield
-
-
-# -- weights --------------------------------------------------------------------------------------------------------
-
-
-def _shard(tensors: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
-    """Whole tensors in their order, a new shard where the next would not fit; always at least one shard."""
-    shards: list[dict[str, Tensor]] = [{}]
-    used = 0
-    for name, tensor in tensors.items():
-        if shards[-1] and used + tensor.nbytes > max_bytes:
-            shards.append({})
-            used = 0
-        shards[-1][name] = tensor
-        used += tensor.nbytes
-    return shards
-
-
-def _refuse_leftovers(path: Path, num_shards: int) -> None:
-    shards = sorted(path.parent.glob(f"{path.stem}-*-of-*{path.suffix}"))
-    others = [entry for entry in (_index(path), *shards) if entry.exists()]
-    if num_shards > 1 and path.exists():
-        others.append(path)
-    if others:
-        raise CheckpointError(f"{others[0]}: is in the way of saving {path.name} ({num_shards} files); save elsewhere")
-
-
-def _save_file(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with _plain_errors(path, "could not be written"), atomic_file(path) as temp:
-        save_file(plain, temp, metadata)
-
-
-def _load_file(path: Path, device: str | torch.device) -> dict[str, Tensor]:
-    with _plain_errors(path, "is not a readable safetensors file"):
-        return load_file(path, device=str(device))
-
-
-def _index(path: Path) -> Path:
-    return path.with_name(path.name + ".index.json")
-
-
-def _weight_map(path: Path) -> dict[str, str]:
-    weight_map = _read_json(_index(path)).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{_index(path)}: has no weight_map")
-    for name in weight_map.values():
-        if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointError(f"{_index(path)}: {name!r} is not the name of a file in this folder")
-    return weight_map
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: expected a JSON object")
-    return value

@@ -52,9 +52,15 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quotes what either version of YAML would take for something else than a string."""
 
+    def text(self, value: str) -> yaml.ScalarNode:
+        # PyYAML writes these line breaks bare, and reads them back as spaces.
+        style = '"' if any(mark in value for mark in "\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
 
 _Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1's
 for _tag, _pattern, _first in _PLAIN_WORDS:
     _Loader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
     _Dumper.add_implicit_resolver(_tag, re.compile(_pattern), _first)
+_Dumper.add_representer(str, _Dumper.text)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.integer)

@@ -35,6 +35,17 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         temp.write_bytes(data)
 
 
+def read_json(path: str | Path) -> dict[str, Any]:
+    """A JSON object from a file. CheckpointError if it is missing, damaged, or another kind of value."""
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: expected a JSON object")
+    return value
+
+
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Write the file this yields; on leaving it takes the place of `path`. Errors are those of `atomic_folder`."""
