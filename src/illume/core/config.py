@@ -49,7 +49,11 @@ def override(cfg: C, items: Sequence[str]) -> C:
 def config_hash(cfg: Any) -> str:
     """12 hexadecimal digits naming the values of this tree, the same before and after a round trip through a file."""
     # A float field may hold an int until it is read back: hash what reading back gives.
-    plain = to_dict(from_dict(type(cfg), to_dict(cfg)))
+    return plain_hash(to_dict(from_dict(type(cfg), to_dict(cfg))))
+
+
+def plain_hash(plain: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits naming plain data, such as a part of a tree."""
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
