@@ -57,8 +57,8 @@ def check_cached_equals_uncached(config: DecoderConfig, make: MakeCache, *, reus
         cached(decoder, [torch.randn_like(row) for row in rows], cache)
         for row in range(len(rows)):
             cache.clear(row)
-    for row, found in zip(rows, cached(decoder, rows, cache), strict=True):
-        whole = decoder(row[None], torch.arange(len(row))[None])[0]
+    for embeds, found in zip(rows, cached(decoder, rows, cache), strict=True):
+        whole = decoder(embeds[None], torch.arange(len(embeds))[None])[0]
         assert (found - whole).abs().max() < TOLERANCE
 
 

@@ -30,8 +30,7 @@ def reference(head: SplitHead, hidden: torch.Tensor, targets: torch.Tensor) -> t
 def gradients(loss: Loss) -> list[torch.Tensor]:
     head, hidden, targets = inputs()
     value = loss(head, hidden, targets)
-    value.backward()
-    return [value.detach(), hidden.grad, head.text.grad, head.vision.grad]
+    return [value.detach(), *torch.autograd.grad(value, (hidden, head.text, head.vision))]
 
 
 def check_parity(loss: Loss) -> None:
@@ -58,7 +57,12 @@ def kept_logits(chunk: int) -> bool:
     """Whether logits are held from the forward to the backward pass."""
     head, hidden, targets = inputs()
     sizes: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.numel()), t)[1], lambda t: t):
+
+    def note(saved: torch.Tensor) -> torch.Tensor:
+        sizes.append(saved.numel())
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
         head.loss(hidden, targets, chunk)
     return bool({min(chunk, 20) * TEXT, min(chunk, 20) * VISION} & set(sizes))
 
@@ -99,7 +103,8 @@ def test_chunks_and_whole_agree_with_code_vectors() -> None:
     head.set_code_vectors((torch.randn(4, 3),))
     whole, parts = head.loss(hidden, targets), head.loss(hidden, targets, chunk=7)
     torch.testing.assert_close(whole, parts)
-    grads = [torch.autograd.grad(value, head.code_projections[0].weight)[0] for value in (whole, parts)]
+    projection = next(head.code_projections.parameters())
+    grads = [torch.autograd.grad(value, projection)[0] for value in (whole, parts)]
     torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5)
 
 

@@ -49,8 +49,11 @@ def test_ids_outside_the_vocabulary_are_errors(stranger: int) -> None:
 def test_only_the_looked_up_parameter_learns() -> None:
     model = unified()
     model.embedding(torch.tensor([[1, 2]])).sum().backward()
-    assert model.embedding.text.grad[1:3].all()
-    assert not model.embedding.vision.grad.any()
+    text, vision = model.embedding.text.grad, model.embedding.vision.grad
+    assert text is not None
+    assert text[1:3].all()
+    assert vision is not None
+    assert not vision.any()
 
 
 def test_slots_take_features_in_the_order_given() -> None:
@@ -67,6 +70,7 @@ def test_places_are_shared_by_slots_and_codes_and_absent_elsewhere() -> None:
     places = torch.tensor([[[0, 1, 2], [1, 1, 2], [-1, -1, -1]]])
     plain = model.embed(ids, nowhere(1, 3))
     added = model.embed(ids, places) - plain
+    assert model.places is not None
     assert torch.allclose(added[0, 0] - added[0, 1], model.places.level[0] - model.places.level[1], atol=1e-6)
     assert not added[0, 2].any()
     slots = model.embed(ids, places, torch.tensor([0]), torch.zeros(1, 16))
@@ -153,6 +157,7 @@ def test_a_7b_model_stands_on_meta() -> None:
     config = UnifiedConfig(decoder_preset("qwen2.5-7b"), 151665, 131111, ((151704, 184472), (184472, 282776)))
     with torch.device("meta"):
         model = Unified(config, Eyes())
+        model.set_code_vectors((torch.empty(32768, 32), torch.empty(98304, 32)))
         hidden = model(torch.zeros(1, 8, dtype=torch.long), torch.arange(8)[None])
         logits = model.head.logits(hidden)
     assert logits.shape == (1, 8, 282776)

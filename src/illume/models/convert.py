@@ -110,6 +110,7 @@ def fill(model: Unified, tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> Shapes:
+    """The shape of every tensor, by name."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 

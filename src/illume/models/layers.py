@@ -30,9 +30,10 @@ def attention(
         raise ValueError("causal attention takes no mask and needs as many queries as keys; put both into the mask")
     if q.device.type == "cpu" and k.shape[2] <= LONGEST_WRITTEN_OUT:
         return _written_out(q, k, v, mask=additive(causal_mask(q), q.dtype) if causal else mask)
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal and q.shape[2] > 1, enable_gqa=q.shape[1] != k.shape[1]
-    )
+    if mask is not None and q.is_cuda:  # CUDA's kernels share key heads or take a mask, not both
+        k, v = _repeated(k, q.shape[1]), _repeated(v, q.shape[1])
+    shared = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=shared)
 
 
 def causal_mask(q: Float[Tensor, "b h t e"]) -> Bool[Tensor, "1 1 t t"]:
@@ -52,13 +53,15 @@ def _written_out(
     v: Float[Tensor, "b g s e"],
     mask: Tensor | None,
 ) -> Float[Tensor, "b h t e"]:
-    groups = q.shape[1] // k.shape[1]
-    if groups > 1:
-        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    k, v = _repeated(k, q.shape[1]), _repeated(v, q.shape[1])
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         scores = scores + (additive(mask, scores.dtype) if mask.dtype == torch.bool else mask.to(scores.dtype))
     return scores.softmax(dim=-1) @ v
+
+
+def _repeated(x: Float[Tensor, "b g s e"], heads: int) -> Float[Tensor, "b h s e"]:
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
 
 
 def rotary_angles(
