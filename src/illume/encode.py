@@ -18,7 +18,7 @@ from illume.data.collate import to_pixels
 from illume.data.sources import Images
 
 
-class Encoder(Protocol):
+class ImageTokenizer(Protocol):
     """What a vision tokenizer has to offer here."""
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -29,7 +29,7 @@ class Encoder(Protocol):
 
 
 def encode_images(
-    tokenizer: Encoder,
+    tokenizer: ImageTokenizer,
     images: Images,
     folder: Path,
     *,
@@ -61,7 +61,12 @@ def encode_images(
 
 @torch.inference_mode()
 def encode_keys(
-    tokenizer: Encoder, images: Images, keys: Sequence[str], *, device: torch.device | str = "cpu", batch_size: int = 64
+    tokenizer: ImageTokenizer,
+    images: Images,
+    keys: Sequence[str],
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 64,
 ) -> CodeStore:
     """The codes of these images, in memory."""
     batches: list[tuple[np.ndarray, ...]] = []
@@ -71,7 +76,7 @@ def encode_keys(
     return CodeStore(keys, [np.concatenate(level) for level in zip(*batches, strict=True)])
 
 
-def weights_hash(tokenizer: Encoder) -> str:
+def weights_hash(tokenizer: ImageTokenizer) -> str:
     """12 hex digits of the names, shapes and values of a module's state."""
     digest = hashlib.blake2b(digest_size=6)
     for name, value in sorted(tokenizer.state_dict().items()):

@@ -8,11 +8,12 @@ from fixtures.sequences import ONE_LEVEL, TASKS, random_codes, tiny_text, world_
 from illume.core.errors import DataError
 from illume.data.examples import Examples, Pictures, drawn_keys, messages
 from illume.data.records import Record, validate
-from illume.data.world_source import WorldSource
+from illume.data.world_source import WorldImages, WorldSource
 from illume.tasks import prompts
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.vocab.format import parse
 from illume.vocab.messages import ImageFrame, ImagePart, Message, TextPart
+from illume.world import PICO
 
 FRAME = ImageFrame(ONE_LEVEL)
 
@@ -111,6 +112,9 @@ def test_a_sample_is_rendered_once() -> None:
     source = world_mixture(("caption",)).sources[0]
     examples = world_examples(drop=0)
     assert examples.sample(source, 0, 0) is examples.sample(source, 0, 1)
+    other = WorldSource(WorldImages(PICO, "test", 4), "caption")
+    assert other.name == source.name
+    assert examples.sample(other, 0, 0).slots[0].image.startswith("world-test/")
 
 
 def test_an_error_names_source_item_and_line() -> None:

@@ -26,8 +26,10 @@ def test_records_name_images_by_keys_that_can_be_read(tmp_path: Path) -> None:
     source = RecordsSource(path, 16)
     assert source.name == "train"
     assert len(source) == 2
-    assert source.record(0).images == tuple(source.images.keys()) == ("set/pictures/000.png", "set/pictures/001.png")
-    assert source.images.image("set/pictures/001.png").shape == (16, 16, 3)
+    assert (
+        source.record(0).images == tuple(source.images.keys()) == ("train/pictures/000.png", "train/pictures/001.png")
+    )
+    assert source.images.image("train/pictures/001.png").shape == (16, 16, 3)
 
 
 def test_missing_and_broken_images_are_named_or_skipped(tmp_path: Path) -> None:

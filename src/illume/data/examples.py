@@ -78,13 +78,13 @@ class Examples:
     ) -> None:
         self.layout, self.text, self.pictures = layout, text, pictures
         self.drop, self.seed, self.reading = drop, seed, reading
-        self._cache: dict[tuple[str, int, bool], Sample] = {}
+        self._cache: dict[tuple[Source, int, bool], Sample] = {}
         self._cache_size = cache_size
 
     def sample(self, source: Source, item: int, epoch: int) -> Sample:
         """One item of a source in one epoch; whatever goes wrong is a DataError that names it."""
         dropped = seed_of("drop", self.seed, source.name, epoch, item) < self.drop * 2**64
-        key = (source.name, item, dropped)
+        key = (source, item, dropped)  # not its name: train and test sources may share one
         if key in self._cache:
             return self._cache[key]
         sample = self._make(source, item, dropped)

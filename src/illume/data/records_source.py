@@ -13,6 +13,8 @@ from illume.data.sources import Size
 class RecordsSource:
     """The records of `path`; their images are paths relative to `folder` (by default where `path` is).
 
+    The images go by the name of the source, for another file of the same folder has other images.
+
     Missing images are found at once, unreadable ones when first asked for; with `on_invalid="skip"` every image is
     decoded at once, and the records that cannot be used are left out and listed in `problems`.
     """
@@ -31,7 +33,9 @@ class RecordsSource:
         folder = folder if folder is not None else path.parent
         records, self.problems = read_records(path, on_invalid)
         records, missing = usable(records, lambda record: [inside(folder, file) for file in record.images], on_invalid)
-        self.images = ImageFiles(folder, dict.fromkeys(file for r in records for file in r.images), size, how=how)
+        self.images = ImageFiles(
+            folder, dict.fromkeys(file for r in records for file in r.images), size, how=how, name=self.name
+        )
         records = [replace(r, images=tuple(self.images.key(file) for file in r.images)) for r in records]
         unreadable: list[Problem] = []
         if on_invalid == "skip":
