@@ -1,0 +1,17 @@
+"""Classifier-free guidance on next-id logits; it knows neither rows nor where an image begins."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def combine(
+    cond: Float[Tensor, "b v"], uncond: Float[Tensor, "b v"], scale: float | int | Float[Tensor, "b"]
+) -> Float[Tensor, "b v"]:
+    """`uncond + scale * (cond - uncond)` on log-probabilities (ILLUME+'s inference; PAPER section 2), in float32.
+
+    At scale 1 this is `cond` itself up to rounding, at 0 `uncond`; `scale` may differ from row to row. Both sides are
+    normalised over the same allowed ids, so that ids which cannot come next have no say in the result.
+    """
+    cond, uncond = cond.float().log_softmax(-1), uncond.float().log_softmax(-1)
+    factor = scale[:, None] if isinstance(scale, Tensor) else scale
+    return uncond + factor * (cond - uncond)

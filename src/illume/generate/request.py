@@ -1,0 +1,111 @@
+"""What is asked of the engine and what comes back: requests, sampling values, results.
+
+It knows neither tensors of a model nor how an id is chosen.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor
+
+from illume.core.errors import RequestError
+from illume.vocab.messages import ImageFrame, Message, Part
+
+Mode: TypeAlias = Literal["text", "image", "auto"]
+Key: TypeAlias = int
+Number: TypeAlias = float | int
+Pixels: TypeAlias = Float[Tensor, "3 h w"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one id is drawn: `temperature` (0: the likeliest), then `top_k` (0: off), then `top_p` (1: off)."""
+
+    temperature: Number = 1.0
+    top_k: int = 0
+    top_p: Number = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise RequestError(f"temperature must be a number of at least 0, not {self.temperature}")
+        if self.top_k < 0:
+            raise RequestError(f"top_k must be at least 0 (0 switches it off), not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise RequestError(f"top_p must be above 0 and at most 1 (1 switches it off), not {self.top_p}")
+
+
+GREEDY = Sampling(temperature=0.0)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer asked for: a conversation that ends with the person's turn, and how to answer it.
+
+    mode: "text", "image" (exactly one) or "auto" (both, in any order). frame: the drawn image's grids, where an image
+    may come. sampling: by region, "text", "image" (every level) or "level0", "level1"...; a region not named is sampled
+    at temperature 1. guidance: scale of classifier-free guidance inside images; 1 is none. seed: the same request with
+    the same seed gives the same ids. max_new_text: most ids of text in the answer; None is as many as fit.
+    images: pixels in [-1, 1] by the identity that the messages' image parts carry.
+    """
+
+    messages: tuple[Message, ...]
+    mode: Mode = "text"
+    frame: ImageFrame | None = None
+    sized: bool = False
+    sampling: Mapping[str, Sampling] = field(default_factory=dict)
+    guidance: Number = 1.0
+    seed: int = 0
+    max_new_text: int | None = None
+    images: Mapping[str, Pixels] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise RequestError("a request needs at least one message")
+        if self.mode == "image" and self.frame is None:
+            raise RequestError('a request of mode "image" needs a frame: the grids of the image to draw')
+        if not 0 <= self.guidance < float("inf"):
+            raise RequestError(f"guidance must be a number of at least 0, not {self.guidance}")
+        if self.max_new_text is not None and self.max_new_text < 1:
+            raise RequestError(f"max_new_text must be at least 1, not {self.max_new_text}")
+        for region in self.sampling:
+            if not re.fullmatch(r"text|image|level\d+", region):
+                raise RequestError(f'sampling is given for "text", "image", "level0", "level1"..., not for {region!r}')
+
+    @property
+    def guided(self) -> bool:
+        """Whether an image of this request needs a second, unconditional row."""
+        return self.mode != "text" and self.guidance != 1
+
+    def sampling_of(self, region: str) -> Sampling:
+        """The sampling values of a region of the vocabulary: "text" or "level0", "level1"..."""
+        shared = self.sampling.get("image") if region != "text" else None
+        return self.sampling.get(region) or shared or Sampling()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How many ids a request took: read (`prompt_ids`), and written as text and as images (frames included)."""
+
+    prompt_ids: int
+    text_ids: int
+    image_ids: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one request.
+
+    ids: what was generated, with the read frames of images that were looked at again. parts: the same, parsed.
+    finished: "end" (the model ended its turn) or "length" (max_new_text or the row's length was reached).
+    images: pixels of the images that the engine had to paint for the model to read, by the image of their part.
+    """
+
+    key: Key
+    ids: tuple[int, ...]
+    parts: tuple[Part, ...]
+    finished: Literal["end", "length"]
+    usage: Usage
+    images: Mapping[str, Pixels] = field(default_factory=dict, compare=False)

@@ -1,0 +1,196 @@
+"""Rows of a batch through the model: stretches of ids in, the hidden state behind each row's last id out.
+
+It knows tensors and the cache, but neither requests nor grammar nor sampling.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from illume.generate.cache import StaticCache
+from illume.generate.request import Pixels
+from illume.generate.sequence import Features, Stretch
+from illume.models.unified import Unified
+from illume.models.vision_encoder import VisionEncoder
+from illume.vocab.layout import Place
+from illume.vocab.messages import Grid
+
+STRIDE = 32  # in fast mode attention covers as many positions as the longest row needs, in steps of this
+_NOWHERE: Place = (-1, -1, -1)
+
+
+@dataclass
+class Job:
+    """A stretch to be read into a row at once, and the features of the images that its slots show."""
+
+    row: int
+    stretch: Stretch
+    features: Mapping[str, Features]
+
+    def __post_init__(self) -> None:
+        runs = self.stretch.slots
+        self.slots = [run.start + i for run in runs for i in range(run.grid[0] * run.grid[1])]
+        self.embeds = torch.cat([self.features[str(run.image)][run.level] for run in runs]) if runs else None
+
+
+class _Rows:
+    """Some rows of a cache: what a forward over only them reads and writes."""
+
+    def __init__(self, cache: StaticCache, rows: Sequence[int]) -> None:
+        self.cache = cache
+        self.rows = torch.tensor(rows, device=cache.keys[0].device)[:, None]
+        first = len(rows) == rows[-1] + 1  # in order and without gaps: read in place
+        self.index = slice(0, len(rows)) if first else self.rows[:, 0]
+
+    def update(
+        self,
+        layer: int,
+        keys: Float[Tensor, "b g t e"],
+        values: Float[Tensor, "b g t e"],
+        positions: Int[Tensor, "b t"],
+    ) -> tuple[Float[Tensor, "b g s e"], Float[Tensor, "b g s e"]]:
+        where = torch.where(positions < 0, self.cache.length, positions)
+        seen = self.cache.visible
+        found = []
+        for kept, new in ((self.cache.keys[layer], keys), (self.cache.values[layer], values)):
+            kept[self.rows, :, where] = new.transpose(1, 2)
+            found.append(kept[self.index, :, :seen])
+        return found[0], found[1]
+
+    def mask(self, positions: Int[Tensor, "b t"]) -> Bool[Tensor, "b 1 t s"]:
+        return self.cache.mask(positions)
+
+
+class Runner:
+    """A model with a fixed number of rows.
+
+    Fast: a forward covers the rows that need it and as much of the cache as they fill. Strict: every forward has one
+    of two shapes, all rows by one position or one row by `chunk` positions, over the whole cache, so that a row's
+    numbers are bit for bit the same whatever the others do.
+    """
+
+    def __init__(self, model: Unified, rows: int, length: int, chunk: int, strict: bool) -> None:
+        config, weight = model.config.decoder, model.embedding.text
+        self.model = model
+        self.rows = rows
+        self.chunk = chunk
+        self.strict = strict
+        self.device, self.dtype = weight.device, weight.dtype
+        self.cache = StaticCache(
+            rows,
+            config.layers,
+            config.kv_heads,
+            length,
+            config.head_dim,
+            dtype=self.dtype,
+            device=self.device,
+            stride=None if strict else STRIDE,
+        )
+        self.hidden = torch.zeros(rows, config.width, dtype=self.dtype, device=self.device)
+
+    def grids(self, pixels: Pixels) -> tuple[Grid, ...]:
+        """The grids of the features that the model reads from this image. ModelError where its size does not divide."""
+        return cast(VisionEncoder, self.model.vision_encoder).grids((pixels.shape[1], pixels.shape[2]))
+
+    def see(self, images: Sequence[Pixels]) -> list[Features]:
+        """The features of images, one tensor a level; equal sizes are read together."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, pixels in enumerate(images):
+            groups.setdefault((i,) if self.strict else tuple(pixels.shape), []).append(i)
+        found: dict[int, Features] = {}
+        for group in groups.values():
+            for start in range(0, len(group), self.rows):
+                some = group[start : start + self.rows]
+                pixels = torch.stack([images[i] for i in some]).to(self.device, self.dtype)
+                levels = [level.unbind() for level in self.model.read(pixels)]
+                found |= {i: tuple(level[n] for level in levels) for n, i in enumerate(some)}
+        return [found[i] for i in range(len(images))]
+
+    def clear(self, row: int) -> None:
+        """Let a row start over."""
+        self.cache.clear(row)
+
+    def read(self, jobs: Sequence[Job]) -> None:
+        """Take each job's stretch into its row, chunk by chunk; each row's hidden state is then ready."""
+        batches = [[job] for job in jobs] if self.strict else [sorted(jobs, key=lambda job: -len(job.stretch))]
+        for batch in batches:
+            longest = max((len(job.stretch) for job in batch), default=0)
+            for start in range(0, longest, self.chunk):
+                self._read_chunk([job for job in batch if len(job.stretch) > start], start)
+
+    def _read_chunk(self, jobs: Sequence[Job], start: int) -> None:
+        """One forward of the positions from `start` on, at most a chunk, of all these jobs."""
+        width = self.chunk if self.strict else min(self.chunk, max(len(job.stretch) for job in jobs) - start)
+        jobs = sorted(jobs, key=lambda job: job.row)
+        counts = [min(len(job.stretch) - start, width) for job in jobs]
+        ids = [_padded(job.stretch.ids[start : start + width], width, 0) for job in jobs]
+        places = [_padded(job.stretch.places[start : start + width], width, None) for job in jobs]
+        index, embeds = self._slots(jobs, start, width)
+        rows = [job.row for job in jobs]
+        hidden = self._forward(rows, counts, ids, places, width, index, embeds)
+        ends = [n for n, job in enumerate(jobs) if len(job.stretch) <= start + width]
+        last = torch.tensor([counts[n] - 1 for n in ends], dtype=torch.long, device=self.device)
+        which = torch.tensor(ends, dtype=torch.long, device=self.device)
+        self.hidden[torch.tensor([rows[n] for n in ends], dtype=torch.long, device=self.device)] = hidden[which, last]
+
+    def _slots(self, jobs: Sequence[Job], start: int, width: int) -> tuple[Tensor | None, Tensor | None]:
+        """The slots within a chunk: their flat positions, and the embeds to put there."""
+        index, embeds = [], []
+        for n, job in enumerate(jobs):
+            low, high = bisect_left(job.slots, start), bisect_left(job.slots, start + width)
+            if job.embeds is not None and low < high:
+                index += [n * width + position - start for position in job.slots[low:high]]
+                embeds.append(job.embeds[low:high])
+        if not index:
+            return None, None
+        return torch.tensor(index, device=self.device), torch.cat(embeds)
+
+    def advance(self, nexts: Mapping[int, tuple[int, Place | None]]) -> None:
+        """One forward of one position: the id, and the place it carries, of each row that goes on."""
+        rows = range(self.rows if self.strict else max(nexts) + 1)
+        counts = [int(row in nexts) for row in rows]
+        taken = [nexts.get(row, (0, None)) for row in rows]
+        ids, places = [[id] for id, _ in taken], [[place] for _, place in taken]
+        self.hidden[: len(rows)] = self._forward(rows, counts, ids, places, 1)[:, 0]
+
+    def _forward(
+        self,
+        rows: Sequence[int],
+        counts: Sequence[int],
+        ids: list[list[int]],
+        places: list[list[Place | None]],
+        width: int,
+        slot_index: Tensor | None = None,
+        slot_embeds: Tensor | None = None,
+    ) -> Float[Tensor, "b t d"]:
+        reserved = [0] * self.rows
+        for row, count in zip(rows, counts, strict=True):
+            reserved[row] = count
+        positions = self.cache.reserve(reserved)
+        positions = torch.nn.functional.pad(positions, (0, width - positions.shape[1]), value=-1)
+        found = [[_NOWHERE if place is None else place for place in row] for row in places]
+        some = _Rows(self.cache, rows)
+        return self.model(
+            torch.tensor(ids, device=self.device),
+            positions[some.index],
+            places=torch.tensor(found, device=self.device),
+            slot_index=slot_index,
+            slot_embeds=slot_embeds,
+            cache=some,
+        )
+
+    def logits(self, rows: Sequence[int], ids: range) -> Float[Tensor, "b v"]:
+        """Logits of a run of ids behind the last id of each of these rows; no other row of the head is read."""
+        index = torch.tensor(rows, device=self.device)
+        if self.strict:
+            return self.model.head.logits(self.hidden, ids)[index]
+        return self.model.head.logits(self.hidden[index], ids)
+
+
+def _padded(row: list, width: int, value: object) -> list:
+    return row + [value] * (width - len(row))
