@@ -1,12 +1,10 @@
-"""A regression so small that hundreds of steps take a second: what the tests of the training loop train.
-
-Run as a program it trains in a process of its own: see `main`.
-"""
+"""A regression so small that hundreds of steps take a second: what the tests of the training loop train."""
 
 import json
+import multiprocessing
+import multiprocessing.context
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -156,11 +154,22 @@ def same_weights(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
+def new_processes() -> multiprocessing.context.BaseContext:
+    """How tests start processes: from a server that has imported torch once, where there are such servers."""
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    context.set_forkserver_preload(["illume.train.trainer"])
+    return context
+
+
 def in_processes(count: int, job: Callable[..., None], folder: Path, *args: Any) -> None:
     """Run `job(folder, *args)` in `count` new processes that form a group."""
     meeting_point = folder / "meeting-point"
     meeting_point.unlink(missing_ok=True)
-    torch.multiprocessing.spawn(_in_process, (count, str(meeting_point), job, folder, args), nprocs=count)
+    arguments = (count, str(meeting_point), job, folder, args)
+    torch.multiprocessing.start_processes(
+        _in_process, arguments, count, start_method=new_processes().get_start_method()
+    )
 
 
 def _in_process(number: int, count: int, meeting_point: str, job: Callable[..., None], folder: Path, args: Any) -> None:
@@ -195,14 +204,10 @@ def stop_at_seven(folder: Path) -> None:
         fit(TinyObjective(), TinyLoader(stage), stage, stop, folder=folder, device=CPU)
 
 
-def main(folder: Path, save_every: int, pause: float) -> None:
-    """Train slowly into `folder`, one line of losses.jsonl a step; at the end write the weights."""
+def train_slowly(folder: Path, pause: float) -> None:
+    """Train into `folder`, one line of losses.jsonl a step, a checkpoint every third."""
     torch.set_num_threads(1)
-    stage = replace(STAGE, save_every=save_every)
+    stage = replace(STAGE, save_every=3)
     recorder = Recorder(folder / "losses.jsonl", pause)
     objective = TinyObjective(noise=0.1)
     fit(objective, TinyLoader(stage), stage, [recorder], folder=folder / "checkpoints", device=CPU, config_hash="tiny")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

@@ -1,9 +1,8 @@
 """Law 6: resumed equals uninterrupted, loss by loss, data order included, also at another world size."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-import tiny_training
 from illume.core.checkpoint import latest
 from illume.core.log import MetricsFile
 from illume.train import state as state_module
@@ -22,7 +20,20 @@ from illume.train import trainer
 from illume.train.callback import Callback
 from illume.train.callbacks import MetricsCallback
 from illume.train.trainer import fit
-from tiny_training import CPU, STAGE, Recorder, StopAt, TinyLoader, TinyObjective, in_processes, same_weights, weights
+from tiny_training import (
+    CPU,
+    STAGE,
+    Recorder,
+    StopAt,
+    TinyLoader,
+    TinyObjective,
+    in_processes,
+    new_processes,
+    same_weights,
+    stop_at_seven,
+    train_slowly,
+    weights,
+)
 
 Result = tuple[dict[int, float], dict[str, Tensor]]  # the loss of each step, and the last weights
 
@@ -98,19 +109,20 @@ def test_the_check_catches(
 
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGINT], ids=lambda s: s.name)
 def test_a_killed_process_goes_on_where_it_was(tmp_path: Path, with_signal: signal.Signals) -> None:
-    file, program = tmp_path / "losses.jsonl", Path(tiny_training.__file__)
-    process = subprocess.Popen([sys.executable, str(program), str(tmp_path), "3", "0.1"], stderr=subprocess.DEVNULL)
+    file = tmp_path / "losses.jsonl"
+    process = new_processes().Process(target=train_slowly, args=(tmp_path, 0.1))  # type: ignore[attr-defined]
+    process.start()
     try:
-        while process.poll() is None and len(_lines(file)) < 5:
+        while process.is_alive() and len(_lines(file)) < 5:
             time.sleep(0.01)
-        process.send_signal(with_signal)
-        process.wait(timeout=60)
+        os.kill(process.pid, with_signal)
+        process.join(timeout=60)
     finally:
         process.kill()
-    killed = latest(tmp_path / "checkpoints")
-    assert killed is not None
+    assert process.exitcode != 0
+    assert latest(tmp_path / "checkpoints") is not None
     assert len(_lines(file)) < STAGE.steps
-    tiny_training.main(tmp_path, 3, 0.0)
+    train_slowly(tmp_path, pause=0.0)
     assert _agreeing(_lines(file)) == run(None)[0]
 
 
@@ -141,7 +153,7 @@ def test_metrics_have_each_step_once(tmp_path: Path) -> None:
 
 
 def test_begun_on_two_processes_and_finished_on_one(tmp_path: Path) -> None:
-    in_processes(2, tiny_training.stop_at_seven, tmp_path)
+    in_processes(2, stop_at_seven, tmp_path)
     stage, loader, resumed, alone = replace(STAGE, save_every=5), TinyLoader(STAGE), Recorder(), Recorder()
     fit(TinyObjective(), loader, stage, [resumed], folder=tmp_path, device=CPU)
     fit(TinyObjective(), TinyLoader(STAGE), stage, [alone], folder=None, device=CPU)
