@@ -110,7 +110,7 @@ def test_the_check_catches(
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGINT], ids=lambda s: s.name)
 def test_a_killed_process_goes_on_where_it_was(tmp_path: Path, with_signal: signal.Signals) -> None:
     file = tmp_path / "losses.jsonl"
-    process = new_processes().Process(target=train_slowly, args=(tmp_path, 0.1))  # type: ignore[attr-defined]
+    process = new_processes().Process(target=train_slowly, args=(tmp_path, 1.0))  # type: ignore[attr-defined]
     process.start()
     try:
         while process.is_alive() and len(_lines(file)) < 5:
