@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
@@ -15,44 +15,62 @@ from illume.core.device import generator
 from illume.generate.engine import Drawn
 from illume.generate.request import Number, Pixels
 from illume.images.ops import from_pixels
-from illume.models.pixel_decoder import PixelDecoder
+from illume.models.pixel_decoder import DiffusionPixelDecoder
 from illume.models.tokenizer import VisionTokenizer
-from illume.vocab.messages import Grid
+from illume.vocab.messages import Grid, ImageFrame
 
 
 class Painter:
     """Paints images with `steps` steps of a pixel decoder; called, it is what an engine looks at its drawings with.
 
-    An image's noise is keyed by its own seed, so that it is painted the same alone and in company.
+    Up to `together` images of a size are painted at once, from one stream of noise that the seed of the first of them
+    names. With `together` 1 an image is the same whatever it is painted with, and slower.
     """
 
     def __init__(
-        self, tokenizer: VisionTokenizer, decoder: PixelDecoder, *, steps: int, guidance: Number = 1.0
+        self,
+        tokenizer: VisionTokenizer,
+        decoder: DiffusionPixelDecoder,
+        *,
+        steps: int,
+        guidance: Number = 1.0,
+        together: int = 1,
     ) -> None:
         self.tokenizer = tokenizer
         self.decoder = decoder
         self.steps = steps
         self.guidance = float(guidance)
+        self.together = together
         self._device = next(tokenizer.parameters()).device
 
     @torch.inference_mode()
     def __call__(self, drawn: Sequence[Drawn]) -> list[Pixels]:
         """Pixels in [-1, 1], in the order given, on the CPU."""
-        return [self._paint(image) for image in drawn]
+        by_frame: dict[ImageFrame, list[int]] = {}
+        for i, image in enumerate(drawn):
+            by_frame.setdefault(image.frame, []).append(i)
+        found: dict[int, Pixels] = {}
+        for alike in by_frame.values():
+            for start in range(0, len(alike), self.together):
+                some = alike[start : start + self.together]
+                found |= dict(zip(some, self._paint([drawn[i] for i in some]), strict=True))
+        return [found[i] for i in range(len(drawn))]
 
     def pictures(self, drawn: Sequence[Drawn]) -> list[Image.Image]:
         """The same as pictures."""
         return [from_pixels(pixels.numpy()) for pixels in self(drawn)]
 
-    def _paint(self, image: Drawn) -> Pixels:
-        levels = zip(image.codes, image.frame.grids, strict=True)
-        features = self.tokenizer.decode(tuple(self._grid(codes, grid) for codes, grid in levels))
-        size, noise = self._size(image.frame.grids), generator("cpu", image.seed)
-        painted: Float[Tensor, "1 3 h w"] = self.decoder.draw(features, size, self.steps, noise, self.guidance)
-        return painted[0].float().cpu()
+    def _paint(self, images: Sequence[Drawn]) -> list[Pixels]:
+        """Images of one frame."""
+        grids = images[0].frame.grids
+        codes = tuple(self._codes([image.codes[n] for image in images], grid) for n, grid in enumerate(grids))
+        noise = generator("cpu", images[0].seed)
+        features = self.tokenizer.decode(codes)
+        painted = self.decoder.draw(features, self._size(grids), self.steps, noise, self.guidance)
+        return list(painted.float().cpu())
 
-    def _grid(self, codes: tuple[int, ...], grid: Grid) -> Int[Tensor, "1 h w"]:
-        return rearrange(torch.tensor(codes, device=self._device), "(h w) -> 1 h w", h=grid[0])
+    def _codes(self, codes: Sequence[tuple[int, ...]], grid: Grid) -> Int[Tensor, "b h w"]:
+        return rearrange(torch.tensor(codes, device=self._device), "b (h w) -> b h w", h=grid[0])
 
     def _size(self, grids: tuple[Grid, ...]) -> tuple[int, int]:
         """The size in pixels whose features have these grids."""

@@ -1,0 +1,137 @@
+"""A model folder: everything an ILLUME needs, in Hugging Face's layout, written whole and read with care.
+
+It does not know how the model was trained, nor what it is asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from illume.core.config import from_dict, to_dict
+from illume.core.errors import ConfigError, ModelError
+from illume.core.files import atomic_folder, write_text
+from illume.generate.card import model_card
+from illume.generate.request import GREEDY, Number, Sampling
+from illume.models.convert import load_unified, read_unified_config, save_unified
+from illume.models.pixel_decoder import DiffusionPixelDecoder
+from illume.models.tokenizer import VisionTokenizer
+from illume.models.unified import Unified
+from illume.vocab.layout import VocabLayout
+from illume.vocab.text import ChatTemplate, HuggingFaceTokenizer, TextFormat
+
+C = TypeVar("C")
+TOKENIZER, PIXEL_DECODER = "vision_tokenizer", "pixel_decoder"
+_NEEDED = ("tokenizer.json", f"{TOKENIZER}/config.json", f"{PIXEL_DECODER}/config.json")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How images are drawn: the sampling of their codes and the scale of guidance."""
+
+    sampling: Sampling
+    guidance: Number
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The section "generation" of config.json: what is done where a request says nothing.
+
+    Drawing and editing have values of their own; the defaults are ILLUME+'s (PAPER section 2). `max_length` is the
+    longest conversation with its answer, in ids; `rows` the most rows of one batch.
+    """
+
+    text: Sampling = GREEDY
+    draw: Drawing = Drawing(Sampling(1.0, 2048), 2.0)
+    edit: Drawing = Drawing(Sampling(0.7, 512, 0.8), 1.5)
+    max_length: int = 1024
+    rows: int = 64
+    paint_guidance: Number = 1.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model folder holds. `image_size` is the (height, width) in pixels that images are brought to."""
+
+    model: Unified
+    layout: VocabLayout
+    text: TextFormat
+    tokenizer: VisionTokenizer
+    pixel_decoder: DiffusionPixelDecoder
+    image_size: tuple[int, int]
+    generation: Generation = field(default_factory=Generation)
+
+
+def save_parts(folder: str | Path, parts: Parts) -> None:
+    """Write a whole model folder, or nothing: what stood there before stays until the new one is complete."""
+    if not isinstance(parts.text.tokenizer, HuggingFaceTokenizer):
+        raise ModelError(f"{folder}: a {type(parts.text.tokenizer).__name__} cannot be written as tokenizer.json")
+    extra = {
+        "vocabulary": to_dict(parts.layout),
+        "chat_template": to_dict(parts.text.template),
+        "image_size": list(parts.image_size),
+        "generation": to_dict(parts.generation),
+    }
+    with atomic_folder(folder) as inside:
+        save_unified(inside, parts.model, extra)
+        parts.text.tokenizer.save(inside)
+        parts.tokenizer.save(inside / TOKENIZER)
+        parts.pixel_decoder.save(inside / PIXEL_DECODER)
+        write_text(inside / "README.md", model_card(Path(folder).name, parts.model, parts.layout, parts.image_size))
+
+
+def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> Parts:
+    """Read a model folder; the language model in `dtype`, the parts that paint in float32.
+
+    ModelError says what is missing or of another format or version, and what to do. Pickles are never opened.
+    """
+    check_folder(folder)
+    plain = read_unified_config(folder)
+    template = _section(plain, "chat_template", ChatTemplate, folder)
+    return Parts(
+        load_unified(folder, device, dtype).requires_grad_(False),
+        _section(plain, "vocabulary", VocabLayout, folder),
+        TextFormat(HuggingFaceTokenizer.load(folder), template),
+        VisionTokenizer.load(folder / TOKENIZER).to(device).requires_grad_(False),
+        DiffusionPixelDecoder.load(folder / PIXEL_DECODER).to(device).requires_grad_(False),
+        _image_size(plain, folder),
+        _section(plain, "generation", Generation, folder),
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """ModelError unless this is a folder with all the parts of an ILLUME, in safetensors."""
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: not a model folder: it has no config.json (a run's model is in its model/)")
+    read_unified_config(folder)
+    if not any(folder.glob("model*.safetensors*")):
+        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
+        found = (
+            f"only {', '.join(pickles)}, and pickles are never loaded: convert them to safetensors" if pickles else ""
+        )
+        raise ModelError(f"{folder}: no model.safetensors: " + (found or "the weights are missing; copy them here"))
+    missing = [name for name in _NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"{folder}: incomplete: {', '.join(missing)} missing; copy the whole folder, or save it again")
+
+
+def _section(plain: Mapping[str, Any], name: str, cls: type[C], folder: Path) -> C:
+    if name not in plain:
+        raise ModelError(f"{folder}/config.json: lacks {name}")
+    try:
+        return from_dict(cls, plain[name], where=f"{folder}/config.json: {name}")
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
+
+
+def _image_size(plain: Mapping[str, Any], folder: Path) -> tuple[int, int]:
+    match plain.get("image_size"):
+        case [int(height), int(width)]:
+            return height, width
+        case other:
+            raise ModelError(f"{folder}/config.json: image_size {other!r}; expected [height, width] in pixels")

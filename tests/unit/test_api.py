@@ -1,0 +1,209 @@
+"""A model folder comes back as it went, is refused where it is not whole, and does what it is asked."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import illume
+from illume.api import Illume, Turn
+from illume.core.errors import CheckpointError, DataError, ModelError, RequestError
+from illume.tasks import prompts
+from illume.tasks.verdict import CRITERIA, Criterion, Verdict
+from illume.vocab.messages import ImagePart, TextPart
+from tiny_model_folder import SIZE, tiny_illume, tiny_parts
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("saved") / "model"
+    tiny_illume().save(where)
+    return where
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def picture(seed: int = 0, size: tuple[int, int] = SIZE) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
+
+
+def answers(model: Illume) -> list[tuple[int, ...]]:
+    requests = [model.draw_request("a red circle", seed=3), model.edit_request(picture(), "remove it", seed=4)]
+    requests += [model.ask_request(picture(1), "how many?", 5), model.draw_request("another", guidance=1.0)]
+    return [result.ids for result in model.run(requests)]
+
+
+def test_a_saved_model_loads_and_answers_with_the_same_ids(folder: Path) -> None:
+    loaded = illume.load(str(folder), device="cpu", dtype="float32")
+    assert loaded.folder == folder
+    assert answers(loaded) == answers(tiny_illume())
+    assert loaded.parts.generation == tiny_parts().generation
+    assert loaded.reconstruct(picture()).tobytes() == tiny_illume().reconstruct(picture()).tobytes()
+    assert loaded.draw("x")[0].tobytes() == tiny_illume().draw("x")[0].tobytes()
+
+
+def test_the_folder_has_its_parts_a_card_and_no_pickle(folder: Path) -> None:
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    expected = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"}
+    assert expected <= names
+    assert {"vision_tokenizer/model.safetensors", "pixel_decoder/config.json"} <= names
+    assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in names)
+    card = (folder / "README.md").read_text()
+    assert "illume.load" in card
+    assert "8 x 8 pixels" in card
+
+
+def test_a_failed_save_leaves_the_old_folder(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(tiny_parts().pixel_decoder), "save", full)
+    with pytest.raises(CheckpointError, match="No space"):
+        tiny_illume().save(copy)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("config.json", "no config.json"),
+        ("model.safetensors", "weights are missing"),
+        ("tokenizer.json", "tokenizer.json missing"),
+        ("vision_tokenizer", "vision_tokenizer/config.json missing"),
+        ("pixel_decoder", "pixel_decoder/config.json missing"),
+    ],
+)
+def test_a_missing_part_is_named(copy: Path, missing: str, words: str) -> None:
+    path = copy / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ModelError, match=words):
+        illume.load(copy)
+
+
+def test_pickled_weights_are_never_opened(copy: Path) -> None:
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin.*pickles are never loaded"):
+        illume.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("format_version", 99, "format_version 99"),
+        ("model_type", "llama", "llama"),
+        ("image_size", "large", "image_size"),
+        ("generation", {"drw": {}}, "drw"),
+        ("vocabulary", None, "vocabulary"),
+    ],
+)
+def test_another_configuration_is_refused(copy: Path, key: str, value: object, words: str) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(ModelError, match=words):
+        illume.load(copy)
+
+
+def test_a_name_that_is_nowhere_is_refused() -> None:
+    with pytest.raises(ModelError, match="neither a folder nor"):
+        illume.load("nobody/nothing-here")
+
+
+def test_drawing_many_gives_each_prompt_its_pictures_in_order() -> None:
+    model = tiny_illume(strict=True)
+    together = model.draw(["one", "two"], n=2, seed=5)
+    alone = [model.draw(prompt, seed=seed)[0] for prompt in ("one", "two") for seed in (5, 6)]
+    assert [image.tobytes() for image in together] == [image.tobytes() for image in alone]
+    assert all(image.size == SIZE for image in together)
+
+
+def test_settings_reach_the_sampling() -> None:
+    model = tiny_illume()
+    request = model.draw_request("x", guidance=3.0, temperature=0, top_k=2, top_p=0.5)
+    assert request.guidance == 3.0
+    assert request.sampling_of("level0") == illume.api.Sampling(0, 2, 0.5)
+    assert model.edit_request(picture(), "x").guidance == tiny_parts().generation.edit.guidance
+    with pytest.raises(RequestError, match="temperature"):
+        model.draw("x", temperature=-1.0)
+
+
+def test_editing_gives_pictures_of_the_model_s_size() -> None:
+    versions = tiny_illume().edit(picture(2, (20, 30)), "remove it", n=3)
+    assert [image.size for image in versions] == [SIZE] * 3
+
+
+def test_every_kind_of_image_is_the_same_image(tmp_path: Path) -> None:
+    model, image = tiny_illume(), picture(4, (16, 16))
+    image.save(tmp_path / "a.png")
+    rgba = image.convert("RGBA")
+    kinds = [
+        tmp_path / "a.png",
+        str(tmp_path / "a.png"),
+        (tmp_path / "a.png").read_bytes(),
+        image,
+        np.array(image),
+        rgba,
+    ]
+    assert len({model.pixels(kind).tobytes() for kind in kinds}) == 1
+    with pytest.raises(DataError, match="uint8"):
+        model.pixels(np.zeros((8, 8, 3), dtype=np.float32))
+
+
+def test_a_question_and_its_messages_get_the_same_answer() -> None:
+    model = tiny_illume()
+    said = model.chat("how many?", [picture()], max_new_text=6)
+    messages = prompts.ask(ImagePart(model.frame, image="a"), "how many?")
+    assert model.chat(messages, {"a": picture()}, max_new_text=6) == said
+    assert isinstance(said, str)
+
+
+def test_history_and_its_images_are_part_of_the_question() -> None:
+    model = tiny_illume()
+    history = [Turn("what?", (picture(1),), "a circle"), Turn("and?", (), "nothing")]
+    messages, shown = model._conversation("how many?", [picture(2)], history)
+    assert [message.role for message in messages] == ["user", "assistant", "user", "assistant", "user"]
+    assert len(shown) == 2
+    assert messages[1].parts == (TextPart("a circle"),)
+
+
+def test_a_free_conversation_may_answer_with_pictures() -> None:
+    model = tiny_illume()
+    found = [part for seed in range(3) for part in model.chat("draw", mode="auto", seed=seed, temperature=3.0)]
+    assert found
+    assert all(isinstance(part, str | Image.Image) for part in found)
+
+
+def test_images_are_given_the_way_the_question_is() -> None:
+    with pytest.raises(RequestError, match="by name"):
+        tiny_illume().chat(prompts.chat([("user", "hello")]), [picture()])
+    with pytest.raises(RequestError, match="as a list"):
+        tiny_illume().chat("hello", {"a": picture()})
+
+
+def test_an_assessment_is_a_verdict_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_illume()
+    with pytest.raises(DataError, match="verdict"):
+        model.assess(picture(), "a red circle")
+    verdict = Verdict.of({name: Criterion(True, "seen", True) for name in CRITERIA})
+    monkeypatch.setattr(Illume, "_said", lambda self, result: verdict.to_json())
+    assert model.assess(picture(), "a red circle") == verdict
+
+
+def test_nothing_asked_is_nothing_answered() -> None:
+    assert tiny_illume().run([]) == []
+
+
+def test_bfloat16_draws_too(folder: Path) -> None:
+    model = illume.load(folder, device="cpu", dtype="bfloat16")
+    assert model.parts.model.embedding.text.dtype == torch.bfloat16
+    assert model.draw("a red circle")[0].size == SIZE
+    assert isinstance(model.chat("what?", [picture()], max_new_text=3), str)

@@ -1,0 +1,52 @@
+"""Codes become pictures: of the right size, by their own seed, in the order given."""
+
+import pytest
+import torch
+
+from illume.generate.draw import Painter
+from illume.generate.engine import Drawn
+from illume.vocab.messages import ImageFrame
+from tiny_model_folder import CODES, SIZE, tiny_parts
+
+SQUARE, WIDE = ImageFrame(((4, 4),)), ImageFrame(((2, 4),))
+
+
+def painter(together: int = 1) -> Painter:
+    parts = tiny_parts()
+    return Painter(parts.tokenizer, parts.pixel_decoder, steps=2, together=together)
+
+
+def drawn(seed: int, frame: ImageFrame = SQUARE) -> Drawn:
+    codes = torch.randint(CODES, (frame.num_codes,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return Drawn(frame, (tuple(codes),), seed)
+
+
+def check_alone_as_in_company(tested: Painter) -> None:
+    images = [drawn(1), drawn(2, WIDE), drawn(3), drawn(4, WIDE)]
+    together = tested(images)
+    for image, pixels in zip(images, together, strict=True):
+        assert torch.equal(tested([image])[0], pixels)
+
+
+def test_painted_one_by_one_an_image_is_the_same_in_company() -> None:
+    check_alone_as_in_company(painter())
+
+
+def test_the_check_catches_noise_that_images_share() -> None:
+    with pytest.raises(AssertionError):
+        check_alone_as_in_company(painter(together=4))
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_pictures_have_the_size_of_their_frames_in_the_order_given(together: int) -> None:
+    pictures = painter(together).pictures([drawn(1), drawn(2, WIDE), drawn(3)])
+    assert [picture.size for picture in pictures] == [SIZE, (8, 4), SIZE]
+
+
+def test_together_differs_by_noise_alone() -> None:
+    images = [drawn(1), drawn(2)]
+    torch.testing.assert_close(painter(4)(images)[0], painter(1)(images)[0], atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_to_paint_is_no_picture() -> None:
+    assert painter()([]) == []
