@@ -1,0 +1,5 @@
+"""`python -m illume` is the command line."""
+
+from illume.cli import main
+
+main()

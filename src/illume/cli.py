@@ -1,0 +1,290 @@
+"""The command line: each command a few lines over the Python API; it does no work of its own.
+
+Nothing heavy is imported before a command runs, so `illume --help` is instant.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from illume import __version__
+from illume.core.errors import IllumeError, RequestError, UsageError
+
+if TYPE_CHECKING:
+    from illume.api import Illume
+
+app = typer.Typer(
+    help="ILLUME: one language model that reads images, answers about them, draws and edits them, and judges what it drew.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model folder, a run folder, or a name on the hub.")
+]
+ImageOption = Annotated[Path, typer.Option("--image", "-i", help="The image to look at.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", "-o", help="The picture to write; several become NAME-0.png, NAME-1.png, ...")
+]
+SeedOption = Annotated[int, typer.Option(help="The same seed draws the same picture.")]
+GuidanceOption = Annotated[float | None, typer.Option(help="Guidance scale (1 = none). Default: the model's own.")]
+TemperatureOption = Annotated[
+    float | None, typer.Option(help="Sampling temperature (0 = greedy). Default: the model's own.")
+]
+TopKOption = Annotated[int | None, typer.Option("--top-k", help="Sample among the k likeliest (0 = all).")]
+TopPOption = Annotated[
+    float | None, typer.Option("--top-p", help="Sample among the likeliest that make up p (1 = all).")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one line of JSON.")]
+
+
+def version(show: bool) -> None:
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A built-in recipe, FILE.py:FUNCTION, or the config.yaml of a run.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="stages.0.steps=10 ...")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a recipe from start to scorecard; run again, it goes on where it was."""
+    from illume.recipes.catalog import resolve
+    from illume.recipes.run import run
+
+    card = run(resolve(recipe, overrides or []))
+    answer(card, as_json, text=None)
+
+
+@app.command()
+def draw(
+    model: ModelArgument,
+    prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
+    out: OutOption = Path("out.png"),
+    n: Annotated[int, typer.Option(min=1, help="How many pictures of each prompt.")] = 1,
+    prompts: Annotated[Path | None, typer.Option(help="A text file: one prompt a line.")] = None,
+    seed: SeedOption = 0,
+    guidance: GuidanceOption = None,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Draw pictures from a prompt, or from every line of a file."""
+    wanted = read_prompts(prompt, prompts)
+    illume = load_model(model, device)
+    images = illume.draw(wanted, n=n, seed=seed, guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p)
+    files = save_images(images, out)
+    rows = [{"prompt": wanted[i // n], "file": str(file)} for i, file in enumerate(files)]
+    answer({"seed": seed, "drawings": rows}, as_json, text="\n".join(row["file"] for row in rows))
+
+
+@app.command()
+def chat(
+    model: ModelArgument,
+    question: Annotated[str | None, typer.Argument(help="Without one, the conversation is interactive.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", "-i", help="An image to talk about (repeatable).")
+    ] = None,
+    seed: SeedOption = 0,
+    temperature: TemperatureOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question about an image, or hold a conversation."""
+    if question is None and (as_json or not sys.stdin.isatty()):
+        raise UsageError(
+            "a question is needed: chat MODEL --image a.png 'How many?' (only a terminal can be interactive)"
+        )
+    illume = load_model(model, device)
+    images = list(image or [])
+    if question is not None:
+        reply = illume.chat(question, images=images, seed=seed, temperature=temperature)
+        answer({"question": question, "answer": reply}, as_json, text=reply)
+        return
+    converse(illume, images, seed, temperature)
+
+
+@app.command()
+def edit(
+    model: ModelArgument,
+    instruction: Annotated[str, typer.Argument(help="What to change.")],
+    image: ImageOption,
+    out: OutOption = Path("out.png"),
+    n: Annotated[int, typer.Option(min=1, help="How many versions.")] = 1,
+    seed: SeedOption = 0,
+    guidance: GuidanceOption = None,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Change an image as the instruction says."""
+    illume = load_model(model, device)
+    images = illume.edit(
+        image, instruction, n=n, seed=seed, guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p
+    )
+    files = save_images(images, out)
+    rows = [{"instruction": instruction, "file": str(file)} for file in files]
+    answer({"seed": seed, "edits": rows}, as_json, text="\n".join(row["file"] for row in rows))
+
+
+@app.command()
+def assess(
+    model: ModelArgument,
+    prompt: Annotated[str, typer.Argument(help="What the picture should show.")],
+    image: ImageOption,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Judge whether an image shows what a prompt asks: object, counting, colour, relation."""
+    verdict = load_model(model, device).assess(image, prompt)
+    lines = [f"{'pass' if verdict.overall else 'fail'}: {prompt}"]
+    lines += [
+        f"  {name:9} {('pass' if one.passed else 'FAIL') if one.applicable else '-':5} {one.reason}"
+        for name, one in verdict.criteria().items()
+    ]
+    answer(json.loads(verdict.to_json()), as_json, text="\n".join(lines))
+
+
+@app.command()
+def score(
+    model: ModelArgument,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the scorecard.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="score.num_items=100 ...")
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Score a model on the tasks of the recipe that made it."""
+    from illume.recipes.score import score_folder
+
+    card = score_folder(model, overrides or [], out=out, device=device)
+    answer(card, as_json, text=None)
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="An image folder or a records.jsonl.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Report what a data set holds and every problem in it, by file and line."""
+    from illume.data.check import check
+
+    report = check(path)
+    answer(report.to_dict(), as_json, text=report.to_text())
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="RECIPE|MODEL|RECORDS", help="What to show.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="For a recipe.")] = None,
+    limit: Annotated[int, typer.Option(help="How many records.")] = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a recipe's configuration, a model's parameters, or records as the ids a model sees."""
+    from illume.recipes.show import describe
+
+    description = describe(what, overrides or [], limit)
+    answer(description.data, as_json, text=description.text)
+
+
+def load_model(model: str, device: str) -> "Illume":
+    """The model of a folder, of a run's folder, or of a hub name."""
+    from illume.api import load
+
+    inner = Path(model) / "model"
+    return load(str(inner) if (inner / "config.json").is_file() else model, device=device)
+
+
+def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
+    """One prompt from the command line, or every non-empty line of a file."""
+    if (prompt is None) == (file is None):
+        raise UsageError("give either a prompt or --prompts FILE")
+    if file is None:
+        assert prompt is not None
+        return [prompt]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{file}: the prompts cannot be read: {error}") from error
+    if not (wanted := [line.strip() for line in lines if line.strip()]):
+        raise RequestError(f"{file}: holds no prompt; write one a line")
+    return wanted
+
+
+def save_images(images: list[Any], out: Path) -> list[Path]:
+    """Write one image to `out`, several to NAME-0.png, NAME-1.png, ..."""
+    if out.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
+        raise UsageError(f"{out}: write pictures as .png, .jpg or .webp")
+    names = [out] if len(images) == 1 else [out.with_name(f"{out.stem}-{i}{out.suffix}") for i in range(len(images))]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for image, name in zip(images, names, strict=True):
+        image.save(name)
+    return names
+
+
+def converse(illume: "Illume", images: list[Path], seed: int, temperature: float | None) -> None:
+    """Question and answer at the terminal until an empty line or Ctrl-D."""
+    from illume.api import Turn
+
+    history: list[Turn] = []
+    while True:
+        try:
+            question = typer.prompt("you", prompt_suffix="> ", default="", show_default=False)
+        except (EOFError, typer.Abort):
+            return
+        if not question:
+            return
+        reply = illume.chat(question, images=images, history=history, seed=seed, temperature=temperature)
+        typer.echo(f"illume> {reply}")
+        history.append(Turn(question, tuple(images), reply))
+        images = []
+
+
+def answer(data: Any, as_json: bool, text: str | None) -> None:
+    """Print the answer: one line of JSON, or text (None: already shown)."""
+    if as_json:
+        typer.echo(json.dumps(data, ensure_ascii=False))
+    elif text is not None:
+        typer.echo(text)
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    try:
+        app()
+    except IllumeError as error:
+        typer.secho(f"illume: {error}", fg="red", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except KeyboardInterrupt:
+        typer.secho("illume: interrupted; run the same command again to go on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,65 @@
+"""How a recipe is named: built in, a function in a file, or a saved config.yaml; with overrides applied."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from illume.core.config import load_yaml, override
+from illume.core.errors import ConfigError
+from illume.recipes import illume_7b, own, pico
+from illume.recipes.recipe import Recipe
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "pico": pico.pico,
+    "own": own.own,
+    "illume_7b": illume_7b.illume_7b,
+    "illume_7b_qwen": illume_7b.illume_7b_qwen,
+}
+
+
+def resolve(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a built-in name, FILE.py:FUNCTION or a saved config.yaml, with `key=value` overrides applied.
+
+    `data=PATH` is short for `data.path=PATH`. ConfigError names what was meant instead.
+    """
+    recipe = _named(name)
+    return override(recipe, [_spelled_out(item) for item in overrides])
+
+
+def _spelled_out(item: str) -> str:
+    return "data.path=" + item.removeprefix("data=") if item.startswith("data=") else item
+
+
+def _named(name: str) -> Recipe:
+    if name in RECIPES:
+        return RECIPES[name]()
+    if name.endswith((".yaml", ".yml")):
+        return load_yaml(name, Recipe)
+    if ".py:" in name:
+        return _from_file(*name.rsplit(":", 1))
+    near = get_close_matches(name, RECIPES, n=2, cutoff=0.4)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigError(
+        f"no recipe is called {name!r}{meant} Give one of {', '.join(RECIPES)}, FILE.py:FUNCTION, or a run's config.yaml"
+    )
+
+
+def _from_file(file: str, function: str) -> Recipe:
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"{file}: no such recipe file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{file}: cannot be read as Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Any = getattr(module, function, None)
+    if not callable(made):
+        defined = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        raise ConfigError(f"{file} has no function {function!r}; it has {', '.join(defined)}")
+    recipe = made()
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(f"{file}:{function} returned {type(recipe).__name__}, not a Recipe")
+    return recipe

@@ -1,0 +1,204 @@
+"""The parts of a model, each built and trained as a recipe says, in the order in which they build on each other.
+
+It does not know commands or scores.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from illume.core.device import pick_device
+from illume.core.dist import barrier, is_main, rank, world_size
+from illume.core.log import Progress
+from illume.core.streams import seed_of
+from illume.data.codes import CodeStore
+from illume.data.examples import Examples, Pictures
+from illume.data.loader import SequenceLoader, Share
+from illume.data.prefetch import Prefetch
+from illume.encode import encode_images
+from illume.models.decoder import DecoderConfig
+from illume.models.pixel_decoder import DiffusionPixelDecoder
+from illume.models.published import find_folder, load_language_model
+from illume.models.tokenizer import VisionTokenizer
+from illume.models.unified import Unified, UnifiedConfig
+from illume.models.vision_encoder import PretrainedEncoderConfig, VisionEncoder, build_encoder
+from illume.recipes.data import OpenData
+from illume.recipes.folder import ENCODER, LANGUAGE, PIXEL_DECODER, TOKENIZER, RunFolder
+from illume.recipes.recipe import BPEConfig, FrameConfig, PretrainedDecoderConfig, Recipe
+from illume.train.callback import Callback
+from illume.train.callbacks import MetricsCallback, ProgressCallback, SampleCallback, TableCallback
+from illume.train.encoder_objective import Contrast, EncoderObjective
+from illume.train.lm_objective import LMObjective
+from illume.train.objective import Objective
+from illume.train.pixel_objective import PixelObjective
+from illume.train.stage import Stage
+from illume.train.state import TrainState
+from illume.train.tokenizer_objective import TokenizerObjective
+from illume.train.trainer import Loader, fit
+from illume.vocab.layout import VocabLayout
+from illume.vocab.messages import ImageFrame
+from illume.vocab.text import TEMPLATES, HuggingFaceTokenizer, TextFormat, train_byte_bpe
+
+Sampler = Callable[[str, TrainState], None]
+
+
+def fit_part(
+    folder: RunFolder,
+    part: str,
+    objective: Objective,
+    loader: Loader,
+    stage: Stage,
+    part_hash: str,
+    sampler: Sampler | None = None,
+) -> None:
+    """Train one objective through one stage, going on where an earlier sitting was."""
+    device = pick_device(folder.recipe.device)
+    for module in objective.modules().values():
+        module.to(device)
+    callbacks: list[Callback] = [TableCallback(), ProgressCallback(part), MetricsCallback(folder.metrics, part)]
+    if sampler is not None and stage.sample_every:
+        callbacks.append(SampleCallback(stage.sample_every, lambda state: sampler(part, state)))
+    with Prefetch(loader) as ahead:
+        fit(objective, ahead, stage, callbacks, folder=folder.checkpoints(part), device=device, config_hash=part_hash)
+
+
+def text_format(recipe: Recipe, data: OpenData) -> TextFormat:
+    """The text tokenizer and chat template: trained on the data's texts, or a published one."""
+    template = TEMPLATES[recipe.text.template]
+    if isinstance(recipe.text, BPEConfig):
+        return TextFormat(train_byte_bpe(data.texts(), recipe.text.size, template.specials), template)
+    return TextFormat(HuggingFaceTokenizer.load(recipe.text.name), template)
+
+
+def vision_encoder(folder: RunFolder, data: OpenData, text: TextFormat) -> tuple[VisionEncoder, Contrast | None]:
+    """A published encoder, or one trained here from the captions, with what compares its images with texts."""
+    recipe = folder.recipe
+    seed_module(recipe, "encoder")
+    encoder = build_encoder(recipe.encoder)
+    stage = recipe.encoder_stage
+    if isinstance(recipe.encoder, PretrainedEncoderConfig) or stage is None:
+        return encoder, None
+    contrast = replace(recipe.contrast, text_size=text.size)
+    objective = EncoderObjective(encoder, contrast, text.tokenizer.encode)
+    fit_part(folder, "encoder", objective, data.image_loader(stage, share()), stage, folder.hash_of(*ENCODER))
+    return encoder.eval(), objective.contrast.eval()
+
+
+def vision_tokenizer(folder: RunFolder, data: OpenData, encoder: VisionEncoder) -> VisionTokenizer:
+    """A tokenizer over a frozen copy of the encoder, trained on the data's images."""
+    recipe, stage = folder.recipe, folder.recipe.tokenizer_stage
+    seed_module(recipe, "tokenizer")
+    tokenizer = VisionTokenizer(recipe.tokenizer, copy.deepcopy(encoder))
+    objective = TokenizerObjective(tokenizer, stage.steps)
+    loader = data.image_loader(stage, share())
+    fit_part(folder, "tokenizer", objective, loader, stage, folder.hash_of(*ENCODER, *TOKENIZER))
+    return tokenizer.eval().requires_grad_(False)
+
+
+def pixel_decoder(folder: RunFolder, data: OpenData, tokenizer: VisionTokenizer) -> DiffusionPixelDecoder:
+    """A pixel decoder trained to paint the data's images from the features that the tokenizer gives back."""
+    recipe, stage = folder.recipe, folder.recipe.pixel_stage
+    seed_module(recipe, "pixel decoder")
+    decoder = DiffusionPixelDecoder(recipe.pixel_decoder, tokenizer.dims)
+    objective = PixelObjective(decoder, tokenizer, stage.seed)
+    loader = data.image_loader(stage, share())
+    part_hash = folder.hash_of(*ENCODER, *TOKENIZER, *PIXEL_DECODER)
+    fit_part(folder, "pixel_decoder", objective, loader, stage, part_hash)
+    return decoder.eval().requires_grad_(False)
+
+
+def encoded(folder: RunFolder, data: OpenData, tokenizer: VisionTokenizer) -> CodeStore:
+    """The codes of every image that the language model reads or draws; computed once, by the first process."""
+    device = pick_device(folder.recipe.device)
+    stores = []
+    for images in data.images(folder.recipe.stages):
+        target = folder.codes / images.name
+        if is_main():
+            with Progress(f"codes of {images.name}", len(images.keys())) as progress:
+                encode_images(
+                    tokenizer,
+                    images,
+                    target,
+                    device=device,
+                    on_progress=lambda done, _, p=progress: p.advance(done - p.done),  # type: ignore[misc]
+                )
+        barrier()
+        stores.append(CodeStore.load(target))
+    return CodeStore.merge(stores)
+
+
+def vocab_layout(frame: FrameConfig, text_size: int, levels: tuple[int, ...]) -> VocabLayout:
+    """The vocabulary of a recipe's model."""
+    return VocabLayout(
+        text_size,
+        levels,
+        num_sizes=frame.num_sizes,
+        row_ends=frame.row_ends,
+        level_markers=frame.level_markers,
+        reread=frame.reread,
+    )
+
+
+def unified_config(recipe: Recipe, layout: VocabLayout, shape: DecoderConfig) -> UnifiedConfig:
+    """The sizes of the language model with its vocabulary."""
+    levels = [layout.ranges()[f"level{level}"] for level in range(len(layout.levels))]
+    return UnifiedConfig(
+        shape,
+        text_rows=layout.vision_start,
+        vision_rows=layout.size - layout.vision_start,
+        code_ranges=tuple((ids.start, ids.stop) for ids in levels),
+        max_grid=recipe.grid_positions,
+    )
+
+
+def language_model(
+    recipe: Recipe, layout: VocabLayout, encoder: VisionEncoder, code_vectors: tuple[torch.Tensor, ...]
+) -> Unified:
+    """The unified model before its first stage; it reads images through a copy of the encoder of its own."""
+    seed_module(recipe, "language model")
+    model = Unified(unified_config(recipe, layout, recipe.decoder.shape), copy.deepcopy(encoder).requires_grad_(True))
+    if isinstance(recipe.decoder, PretrainedDecoderConfig):
+        load_language_model(find_folder(recipe.decoder.name), model, recipe.seed)
+    if recipe.code_vectors:
+        model.set_code_vectors(code_vectors)
+    return model
+
+
+def train_stages(
+    folder: RunFolder,
+    data: OpenData,
+    model: Unified,
+    layout: VocabLayout,
+    text: TextFormat,
+    codes: CodeStore,
+    sampler: Sampler | None = None,
+) -> None:
+    """The stages of the language model, one after the other (ILLUME, section 3.2)."""
+    recipe = folder.recipe
+    pictures = Pictures(ImageFrame(codes.grids), codes)
+    examples = Examples(layout, text, pictures, drop=recipe.drop, seed=recipe.seed)
+    for number, stage in enumerate(recipe.stages, start=1):
+        loader = SequenceLoader(
+            data.mixture(stage),
+            examples,
+            batch_size=stage.batch_size,
+            row_length=recipe.row_length,
+            rows_per_batch=recipe.rows_per_batch,
+            share=share(),
+        )
+        objective = LMObjective(model)
+        part_hash = folder.hash_of(*ENCODER, *TOKENIZER, *LANGUAGE, stages=number)
+        with folder.part(stage.name):
+            fit_part(folder, stage.name, objective, loader, stage, part_hash, sampler)
+
+
+def share() -> Share:
+    """This process's part of every step."""
+    return Share(rank(), world_size())
+
+
+def seed_module(recipe: Recipe, name: str) -> None:
+    """Let the random start of a module depend on the recipe's seed and its name alone."""
+    torch.manual_seed(seed_of("module", recipe.seed, name))

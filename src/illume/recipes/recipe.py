@@ -1,0 +1,138 @@
+"""A recipe as one value: what is built, what it is trained on, for how long. It trains nothing: run.py does."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from illume.generate.folder import Generation
+from illume.models.decoder import DecoderConfig
+from illume.models.pixel_decoder import DiffusionDecoderConfig
+from illume.models.tokenizer import TokenizerConfig
+from illume.models.vision_encoder import EncoderConfig, PretrainedEncoderConfig
+from illume.train.encoder_objective import ContrastConfig
+from illume.train.stage import Stage
+from illume.world.scene import WorldConfig
+
+
+@dataclass(frozen=True)
+class WorldData:
+    """Scenes of the generated world: `num_scenes` of them, and as many edits, are trained on, each scene with
+    `variants` different captions and rounds of questions."""
+
+    world: WorldConfig
+    kind: Literal["world"] = "world"
+    num_scenes: int = 8192
+    variants: int = 4
+
+
+@dataclass(frozen=True)
+class FolderData:
+    """A Hugging Face imagefolder: pictures and a metadata.csv or .jsonl with `file_name,text`.
+
+    `held_out` is the share of captions, with all their images, that training never sees. `on_invalid` "skip" leaves
+    unusable rows out and lists them. `fit` makes pictures square: "cover" cuts, "contain" adds white, "stretch" bends.
+    """
+
+    path: str
+    kind: Literal["folder"] = "folder"
+    held_out: float = 0.06
+    on_invalid: Literal["raise", "skip"] = "raise"
+    fit: Literal["cover", "contain", "stretch"] = "cover"
+
+
+@dataclass(frozen=True)
+class RecordsData:
+    """Files of records by source name; `shown` are the sources whose images train tokenizer and pixel decoder."""
+
+    sources: dict[str, str]
+    shown: tuple[str, ...]
+    kind: Literal["records"] = "records"
+
+
+@dataclass(frozen=True)
+class BPEConfig:
+    """A byte-level BPE of at most `size` ids, trained on the texts of the data."""
+
+    kind: Literal["bpe"] = "bpe"
+    size: int = 1024
+    template: str = "plain"
+
+
+@dataclass(frozen=True)
+class PretrainedTextConfig:
+    """The text tokenizer of a published language model, by folder or hub name."""
+
+    name: str
+    kind: Literal["pretrained"] = "pretrained"
+    template: str = "chatml"
+
+
+@dataclass(frozen=True)
+class FrameConfig:
+    """How an image's stretch of a sequence is written: see VocabLayout."""
+
+    row_ends: bool = True
+    level_markers: bool = True
+    num_sizes: int = 0
+    reread: bool = True
+
+
+@dataclass(frozen=True)
+class PretrainedDecoderConfig:
+    """A published language model of the Llama family, by folder or hub name; `shape` is its configuration, so that the
+    recipe can be built and shown without its weights."""
+
+    name: str
+    shape: DecoderConfig
+    text_rows: int
+    kind: Literal["pretrained"] = "pretrained"
+
+
+@dataclass(frozen=True)
+class NewDecoderConfig:
+    """A language model trained from nothing."""
+
+    shape: DecoderConfig
+    kind: Literal["new"] = "new"
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """How much is scored: `num_items` for each ability and split."""
+
+    num_items: int = 400
+    rows: int = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run depends on; `out` and `device` alone do not enter its hash.
+
+    encoder_stage, where there is one, trains the vision encoder from the captions (sigmoid contrastive, plus pixels);
+    a pretrained encoder needs none. `grid_positions` is the largest grid of the two-dimensional positions (0: none).
+    `code_vectors`: the rows of codes also follow from their codebook vectors while training.
+    """
+
+    name: str
+    out: str
+    data: WorldData | FolderData | RecordsData
+    image_size: int
+    text: BPEConfig | PretrainedTextConfig
+    encoder: EncoderConfig | PretrainedEncoderConfig
+    tokenizer: TokenizerConfig
+    pixel_decoder: DiffusionDecoderConfig
+    decoder: NewDecoderConfig | PretrainedDecoderConfig
+    encoder_stage: Stage | None
+    tokenizer_stage: Stage
+    pixel_stage: Stage
+    stages: tuple[Stage, ...]
+    frame: FrameConfig = FrameConfig()
+    grid_positions: int = 0
+    code_vectors: bool = False
+    contrast: ContrastConfig = ContrastConfig(text_size=0)
+    row_length: int = 128
+    rows_per_batch: int = 64
+    drop: float = 0.1
+    generation: Generation = Generation()
+    score: ScoreConfig = ScoreConfig()
+    device: str = "auto"
+    seed: int = 0

@@ -1,0 +1,74 @@
+"""Scores a model on the benchmarks of the data it was trained on; it knows nothing of how it was trained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from illume.api import Illume, load
+from illume.core.config import config_hash, load_yaml, override
+from illume.core.device import peak_memory_gb
+from illume.core.errors import ModelError
+from illume.core.log import console
+from illume.eval.runner import run_tasks
+from illume.eval.scorecard import Scorecard
+from illume.eval.subject import ModelSubject
+from illume.eval.task import Example, Task
+from illume.eval.tasks import world_tasks
+from illume.recipes.recipe import Recipe, ScoreConfig, WorldData
+
+RECIPE_FILE = "recipe.yaml"  # beside a model's config.json: what made it
+
+
+def score_folder(model: str, overrides: Sequence[str], out: Path | None = None, device: str = "auto") -> dict[str, Any]:
+    """The scorecard of a run's folder or a model's folder, as it stands in scorecard.json; written to `out` if given.
+
+    overrides: `score.num_items=24`, `data.path=...` (where the images are now). Seconds and memory are those of this
+    scoring. ModelError where the folder holds no model, or one without its recipe: what to ask it is not known then.
+    """
+    folder = find_model(Path(model))
+    recipe = load_yaml(folder / RECIPE_FILE, Recipe)
+    illume = load(folder, device=device)
+    card, _ = score_model(illume, override(recipe, overrides), folder.parent)
+    card = replace(card, config_hash=recipe_hash(recipe))  # the model's, whatever was overridden
+    if out is not None:
+        card.save(out)
+    return card.to_dict()
+
+
+def score_model(illume: Illume, recipe: Recipe, folder: Path) -> tuple[Scorecard, Mapping[str, Sequence[Example]]]:
+    """The scorecard of a loaded model, and answered items by ability, to be shown.
+
+    folder: its run's, where what else the benchmarks need is kept. The card's seconds and memory are those of scoring.
+    """
+    subject = ModelSubject(with_rows(illume, recipe.score.rows), recipe.seed)
+    found = run_tasks(subject, tasks_of(recipe), lambda ability: console.print(f"score {ability}"))
+    card = Scorecard(found.rows, found.seconds, round(peak_memory_gb(), 3), recipe_hash(recipe), recipe.seed)
+    return card, found.examples
+
+
+def with_rows(illume: Illume, rows: int) -> Illume:
+    """The same model, answering so many requests at a time."""
+    generation = replace(illume.parts.generation, rows=rows)
+    return Illume(replace(illume.parts, generation=generation), folder=illume.folder, strict=illume.strict)
+
+
+def tasks_of(recipe: Recipe) -> tuple[Task, ...]:
+    """The benchmarks that the recipe's data have: none for records, which say nothing of what may be asked of them."""
+    if isinstance(recipe.data, WorldData):
+        return world_tasks(recipe.data.world, recipe.score.num_items)
+    return ()
+
+
+def find_model(folder: Path) -> Path:
+    """The model's folder, given it or its run's. ModelError where it has no recipe beside it."""
+    inner = folder / "model"
+    found = inner if (inner / "config.json").is_file() else folder
+    if not (found / RECIPE_FILE).is_file():
+        raise ModelError(f"{found / RECIPE_FILE} is missing: without its recipe a model's benchmarks are not known")
+    return found
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Names everything a model depends on: the recipe without where it runs and how it is scored."""
+    return config_hash(replace(recipe, out="", device="auto", score=ScoreConfig()))
