@@ -1,5 +1,5 @@
-"""Law 9, vision encoder: the adapter's features are transformers' own, without the leading tokens; a spec and the weights
-make the same module again, no key unused."""
+"""Law 9, vision encoder: the adapter's features are transformers' own, without the leading tokens; a spec and the
+weights make the same module again, no key unused."""
 
 import json
 from pathlib import Path
