@@ -109,7 +109,7 @@ class Illume:
         guidance = drawing.guidance if mode == "auto" else 1.0
         request = replace(request, sampling=sampling, guidance=guidance, max_new_text=max_new_text)
         (result,) = self.run([request])
-        return self._said(result) if mode == "text" else self._answer(result, seed)
+        return result.text if mode == "text" else self._answer(result, seed)
 
     def draw(self, prompt: str | Sequence[str], n: int = 1, seed: int = 0, **settings: Any) -> list[Image.Image]:
         """`n` pictures of each prompt, in the order of the prompts.
@@ -128,7 +128,7 @@ class Illume:
     def assess(self, image: ImageLike, prompt: str) -> Verdict:
         """Whether an image shows what a prompt asks. DataError where the model's answer is no verdict."""
         (result,) = self.run([self.assess_request(image, prompt)])
-        return Verdict.from_json(self._said(result))
+        return Verdict.from_json(result.text)
 
     @torch.inference_mode()
     def reconstruct(self, image: ImageLike, seed: int = 0) -> Image.Image:
@@ -161,7 +161,7 @@ class Illume:
         return self._drawing(messages, images, self.parts.generation.edit, seed, **settings)
 
     def ask_request(self, image: ImageLike, question: str, max_new_text: int | None = None) -> Request:
-        """A question about an image, for `run`; the answer's words are its first part."""
+        """A question about an image, for `run`; the answer is the result's `text`."""
         return self._asking(prompts.ask(ImagePart(self.frame, image="image"), question), image, max_new_text)
 
     def assess_request(self, image: ImageLike, prompt: str) -> Request:
@@ -230,9 +230,6 @@ class Illume:
     def _asking(self, messages: Sequence[Message], image: ImageLike, max_new_text: int | None) -> Request:
         shown, sampling = {"image": _tensor(self.pixels(image))}, {"text": self.parts.generation.text}
         return Request(tuple(messages), "text", sampling=sampling, max_new_text=max_new_text, images=shown)
-
-    def _said(self, result: Result) -> str:
-        return "".join(part.text for part in result.parts if isinstance(part, TextPart))
 
     def _answer(self, result: Result, seed: int) -> list[str | Image.Image]:
         found: list[str | Image.Image] = []

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import illume
-from illume.api import Illume, Turn
+from illume.api import Illume, Result, Turn
 from illume.core.errors import CheckpointError, DataError, ModelError, RequestError
 from illume.tasks import prompts
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
@@ -194,7 +194,7 @@ def test_an_assessment_is_a_verdict_or_an_error(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(DataError, match="verdict"):
         model.assess(picture(), "a red circle")
     verdict = Verdict.of({name: Criterion(True, "seen", True) for name in CRITERIA})
-    monkeypatch.setattr(Illume, "_said", lambda self, result: verdict.to_json())
+    monkeypatch.setattr(Result, "text", verdict.to_json())
     assert model.assess(picture(), "a red circle") == verdict
 
 

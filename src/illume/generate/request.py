@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from illume.core.errors import RequestError
-from illume.vocab.messages import ImageFrame, Message, Part
+from illume.vocab.messages import ImageFrame, Message, Part, TextPart
 
 Mode: TypeAlias = Literal["text", "image", "auto"]
 Key: TypeAlias = int
@@ -109,3 +109,8 @@ class Result:
     finished: Literal["end", "length"]
     usage: Usage
     images: Mapping[str, Pixels] = field(default_factory=dict, compare=False)
+
+    @property
+    def text(self) -> str:
+        """Its words, without its images."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
