@@ -1,14 +1,13 @@
 """Questions about a scene with their answers, balanced so that the question alone says little; it knows no pictures."""
 
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
 
 from illume.world.edits import references
 from illume.world.language import with_article
-from illume.world.scene import RELATIONS, Pair, Scene, WorldConfig, pairs_of, related, scene_split
+from illume.world.scene import RELATIONS, Object, Pair, Scene, WorldConfig, pairs_of, related, scene_split
 from illume.world.specs import plural
 
 
@@ -68,14 +67,20 @@ def _near(pairs: tuple[Pair, ...], scene: Scene) -> list[Pair]:
 
 
 def _count(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
-    """The answer is drawn first among those possible, then what to count."""
-    numbers = Counter({f"{colour} {plural(shape)}": 0 for shape, colour in _named_pairs(scene, config)})
-    numbers.update({plural(shape): 0 for shape in config.shapes} | {f"{c} objects": 0 for c in config.colours})
-    for thing in scene:
-        numbers.update((plural(thing.shape), f"{thing.colour} objects", f"{thing.colour} {plural(thing.shape)}"))
-    numbers["objects"] = len(scene)
-    answer = rng.choice(sorted(set(numbers.values())))
-    return f"how many {rng.choice([k for k, n in numbers.items() if n == answer])} are there?", str(answer)
+    """The level of detail is drawn first, then the answer among those possible, then what to count."""
+    level = rng.choices(("all", "shape", "colour", "pair"), (1, 3, 3, 3))[0]
+    names, there = {
+        "all": (["objects"], ["objects" for _ in scene]),
+        "shape": ([plural(shape) for shape in config.shapes], [plural(thing.shape) for thing in scene]),
+        "colour": ([f"{c} objects" for c in config.colours], [f"{thing.colour} objects" for thing in scene]),
+        "pair": ([f"{c} {plural(s)}" for s, c in _named_pairs(scene, config)], [_several(thing) for thing in scene]),
+    }[level]
+    answer = rng.choice(sorted({there.count(name) for name in names}))
+    return f"how many {rng.choice([name for name in names if there.count(name) == answer])} are there?", str(answer)
+
+
+def _several(thing: Object) -> str:
+    return f"{thing.colour} {plural(thing.shape)}"
 
 
 def _colour(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:

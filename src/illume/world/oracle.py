@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from illume.core.errors import DataError
 from illume.world.render import Array, Coverage, coverage
-from illume.world.scene import COLOURS, Object, Scene, WorldConfig, arrange
+from illume.world.scene import COLOURS, Cell, Object, Scene, WorldConfig, arrange
 from illume.world.specs import Finding, Spec, Verdict, verdict
 
 Floats = npt.NDArray[np.float32]
@@ -25,8 +25,11 @@ _SLACK = 1.0  # pixels beyond the jitter at which an object still counts as stan
 _SCALES = (0.93, 1.0, 1.07)
 _FAINT = 45.0  # a match of less contrast than this (of at most 440) is no object
 _EXPLAINED = 0.80  # the share of a cell's contrast energy that its object must explain
-_COLOUR = 75.0  # the furthest a colour may lie from its name, and never further than half-way to the next
-_RESIDUAL = 75.0  # contrast left unexplained anywhere, averaged over 3x3 pixels
+_COLOUR = 0.5  # how far a colour may lie from its name, as a share of the same distance
+_RESIDUAL = 0.42  # contrast left unexplained, averaged over 3x3 pixels, as a share of the least colour distance
+
+
+_BLUR = ((-2, 0.03), (-1, 0.23), (1, 0.23), (2, 0.03))  # a Gaussian of 0.8 pixels, but for its middle
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Templates:
-    """Coverage windows [t, p] of unit norm, the weights [t, p] that read a colour off, and what each shows."""
+    """Coverage windows [t, p] of unit norm, sharp and soft, the weights [t, p] that read colours, what each shows."""
 
     windows: Floats
+    soft: Floats
     cores: Floats
     what: tuple[tuple[str, str, tuple[float, float]], ...]  # shape, size, offset
     reach: int
+    least: float  # the contrast energy below which a cell shows nothing
 
 
 def read(picture: Array, config: WorldConfig) -> Reading:
@@ -90,44 +95,60 @@ def _read(picture: Array, config: WorldConfig) -> Reading:
     inner = contrast[reach:-reach, reach:-reach]
     inner[:] = picture
     inner -= np.asarray(config.background, np.float32)
-    views = [_window(contrast, config, cell, reach) for cell in config.cells]
-    cells = np.stack([view.reshape(-1, 3) for view in views])  # [c, p, 3]
-    amplitudes = np.tensordot(templates.windows, cells, axes=(1, 1))  # [t, c, 3]
-    explained = np.square(amplitudes).sum(-1)
-    best = explained.argmax(0)
+    occupied = [cell for cell in config.cells if _energy(_window(contrast, config, cell, reach)) > templates.least]
     things, problems = [], []
-    for i, cell in enumerate(config.cells):
-        t = best[i]
-        amplitude = templates.cores[t] @ cells[i]
+    for cell, t in zip(occupied, _best(contrast, occupied, config), strict=True):
+        view = _window(contrast, config, cell, reach)
+        values = view.reshape(-1, 3)
+        amplitude = templates.cores[t] @ values
         if np.linalg.norm(amplitude) < _FAINT:
             continue  # nothing here; if there is something after all, it is left as a residual
         thing, problem = _recognise(amplitude, templates.what[t], cell, config)
         things.append(thing)
-        energy = np.square(cells[i]).sum()
         problems += [problem] if problem else []
-        if explained[t, i] < _EXPLAINED * energy:
+        fitted = max((_fit(values, kind[t]) for kind in (templates.windows, templates.soft)), key=_energy)
+        if _energy(fitted) < _EXPLAINED * _energy(values):
             problems.append(f"no clear shape at the {config.place(cell)}")
-        fitted = templates.windows[t][:, None] * amplitudes[t, i]
-        views[i] -= fitted.reshape(views[i].shape)
-    if not problems and _largest_mean(inner) > _RESIDUAL:
+        view -= fitted.reshape(view.shape)
+    if not problems and _largest_mean(inner) > _RESIDUAL * _palette(config)[2]:
         problems.append("something else is there")
     return Reading(arrange(things), problems[0] if problems else None)
 
 
+def _best(contrast: Floats, cells: Sequence[Cell], config: WorldConfig) -> list[int]:
+    """For every cell the template that explains most of its contrast."""
+    if not cells:
+        return []
+    templates = _templates(config)
+    windows = [_window(contrast, config, cell, templates.reach).reshape(-1, 3) for cell in cells]
+    amplitudes = templates.windows @ np.concatenate(windows, axis=1)  # [t, 3 c]
+    explained = np.square(amplitudes).reshape(-1, len(cells), 3).sum(-1)
+    return [int(t) for t in explained.argmax(0)]
+
+
 def _recognise(
-    amplitude: Floats, what: tuple[str, str, tuple[float, float]], cell: tuple[int, int], config: WorldConfig
+    amplitude: Floats, what: tuple[str, str, tuple[float, float]], cell: Cell, config: WorldConfig
 ) -> tuple[Object, str | None]:
     """The object of a fitted colour and template, and a problem where the colour is none of this world's."""
-    names, palette, limit = _palette(config)
+    names, palette, closest = _palette(config)
     distances = np.linalg.norm(palette - (amplitude + np.asarray(config.background)), axis=1)
     nearest = int(distances.argmin())
     shape, size, (x, y) = what
     offset = (math.floor(x + 0.5), math.floor(y + 0.5))
     thing = Object(shape, names[nearest], size, cell, offset)
-    return thing, None if distances[nearest] <= limit else f"no known color at the {config.place(cell)}"
+    return thing, None if distances[nearest] <= _COLOUR * closest else f"no known color at the {config.place(cell)}"
 
 
-def _window(contrast: Floats, config: WorldConfig, cell: tuple[int, int], reach: int) -> Floats:
+def _fit(contrast: Floats, window: Floats) -> Floats:
+    """The multiple [p, 3] of a window [p] of unit norm that is nearest to a contrast [p, 3]."""
+    return window[:, None] * (window @ contrast)
+
+
+def _energy(contrast: Floats) -> float:
+    return float(np.square(contrast).sum())
+
+
+def _window(contrast: Floats, config: WorldConfig, cell: Cell, reach: int) -> Floats:
     """A view of a cell's window in the picture with its margin."""
     x, y = config.centre(cell)
     return contrast[y : y + 2 * reach, x : x + 2 * reach]
@@ -142,10 +163,9 @@ def _largest_mean(residual: Floats) -> float:
 
 @lru_cache(maxsize=16)
 def _palette(config: WorldConfig) -> tuple[tuple[str, ...], Floats, float]:
-    """The colours' names, their values [k, 3], and how far a colour may lie from its name."""
+    """The colours' names, their values [k, 3], and the distance of the two nearest ones."""
     palette = np.array([COLOURS[name] for name in config.colours], np.float32)
-    closest = min(float(np.linalg.norm(a - b)) for a, b in combinations(palette, 2))
-    return config.colours, palette, min(_COLOUR, closest / 2)
+    return config.colours, palette, min(float(np.linalg.norm(a - b)) for a, b in combinations(palette, 2))
 
 
 @lru_cache(maxsize=16)
@@ -156,11 +176,24 @@ def _templates(config: WorldConfig) -> _Templates:
     reach = math.ceil(max(config.extent(size) for size in config.sizes) * max(_SCALES) / 2 + farthest)
     windows, what = [], []
     for shape, size, scale, x, y in product(config.shapes, config.sizes, _SCALES, offsets, offsets):
-        windows.append(coverage(shape, config.extent(size) * scale, reach, (float(x), float(y))))
+        windows.append(coverage(shape, config.extent(size) * scale, reach, (float(x), float(y)), fine=4))
         what.append((shape, size, (float(x), float(y))))
     cores = np.stack([_core(window).ravel() for window in windows])
+    soft = _unit([_softened(window) for window in windows])
+    least = _FAINT**2 * min(float(np.square(window).sum()) for window in windows)
+    return _Templates(_unit(windows), soft, cores, tuple(what), reach, least)
+
+
+def _unit(windows: list[Coverage]) -> Floats:
     flat = np.stack(windows).reshape(len(windows), -1)
-    return _Templates(flat / np.linalg.norm(flat, axis=1, keepdims=True), cores, tuple(what), reach)
+    return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+
+
+def _softened(window: Coverage) -> Coverage:
+    """A window blurred as by a Gaussian of 0.8 pixels."""
+    for axis in (0, 1):
+        window = 0.48 * window + sum(w * np.roll(window, i, axis) for i, w in _BLUR)
+    return window
 
 
 def _core(window: Coverage) -> Floats:

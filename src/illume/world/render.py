@@ -11,7 +11,6 @@ from illume.world.scene import COLOURS, Object, Scene, WorldConfig
 Array = npt.NDArray[np.uint8]  # [h, w, 3]
 Coverage = npt.NDArray[np.float32]  # [h, w] in [0, 1]
 Points = npt.NDArray[np.floating]
-_FINE = 8  # samples a pixel along each axis
 
 
 def render(scene: Scene, config: WorldConfig) -> Array:
@@ -39,12 +38,15 @@ def _sprite(shape: str, colour: str, extent: float, background: tuple[int, int, 
     return np.round(blend).astype(np.uint8), reach
 
 
-def coverage(shape: str, extent: float, reach: int, shift: tuple[float, float] = (0.0, 0.0)) -> Coverage:
-    """How much of each pixel a shape of this width covers, in a window [2 reach, 2 reach] around its centre."""
-    ticks = (np.arange(2 * reach * _FINE, dtype=np.float32) + 0.5) / _FINE - reach
+def coverage(shape: str, extent: float, reach: int, shift: tuple[float, float] = (0.0, 0.0), fine: int = 8) -> Coverage:
+    """How much of each pixel a shape of this width covers, in a window [2 reach, 2 reach] around its centre.
+
+    Counted from `fine` samples a pixel along each axis.
+    """
+    ticks = (np.arange(2 * reach * fine, dtype=np.float32) + 0.5) / fine - reach
     x, y = (ticks[None, :] - shift[0]) * (2 / extent), (ticks[:, None] - shift[1]) * (2 / extent)
     inside = _inside(shape, x, y).astype(np.float32)
-    return inside.reshape(2 * reach, _FINE, 2 * reach, _FINE).mean(axis=(1, 3))
+    return inside.reshape(2 * reach, fine, 2 * reach, fine).mean(axis=(1, 3))
 
 
 def _inside(shape: str, x: Points, y: Points) -> npt.NDArray[np.bool_]:
