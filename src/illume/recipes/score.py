@@ -10,14 +10,18 @@ from illume.core.config import config_hash, load_yaml, override
 from illume.core.device import peak_memory_gb
 from illume.core.errors import ModelError
 from illume.core.log import console
+from illume.eval.embedder import TowerEmbedder
 from illume.eval.runner import run_tasks
 from illume.eval.scorecard import Scorecard
 from illume.eval.subject import ModelSubject
 from illume.eval.task import Example, Task
-from illume.eval.tasks import world_tasks
-from illume.recipes.recipe import Recipe, ScoreConfig, WorldData
+from illume.eval.tasks import folder_tasks, world_tasks
+from illume.recipes.data import open_folder
+from illume.recipes.recipe import FolderData, Recipe, RecordsData, ScoreConfig, WorldData
+from illume.train.encoder_objective import Contrast
 
 RECIPE_FILE = "recipe.yaml"  # beside a model's config.json: what made it
+CONTRAST = "contrast"  # in a run's folder: what compares pictures with texts
 
 
 def score_folder(model: str, overrides: Sequence[str], out: Path | None = None, device: str = "auto") -> dict[str, Any]:
@@ -42,7 +46,7 @@ def score_model(illume: Illume, recipe: Recipe, folder: Path) -> tuple[Scorecard
     folder: its run's, where what else the benchmarks need is kept. The card's seconds and memory are those of scoring.
     """
     subject = ModelSubject(with_rows(illume, recipe.score.rows), recipe.seed)
-    found = run_tasks(subject, tasks_of(recipe), lambda ability: console.print(f"score {ability}"))
+    found = run_tasks(subject, tasks_of(recipe, illume, folder), lambda ability: console.print(f"score {ability}"))
     card = Scorecard(found.rows, found.seconds, round(peak_memory_gb(), 3), recipe_hash(recipe), recipe.seed)
     return card, found.examples
 
@@ -53,11 +57,24 @@ def with_rows(illume: Illume, rows: int) -> Illume:
     return Illume(replace(illume.parts, generation=generation), folder=illume.folder, strict=illume.strict)
 
 
-def tasks_of(recipe: Recipe) -> tuple[Task, ...]:
+def tasks_of(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
     """The benchmarks that the recipe's data have: none for records, which say nothing of what may be asked of them."""
-    if isinstance(recipe.data, WorldData):
-        return world_tasks(recipe.data.world, recipe.score.num_items)
-    return ()
+    match recipe.data:
+        case WorldData():
+            return world_tasks(recipe.data.world, recipe.score.num_items)
+        case FolderData():
+            images = open_folder(recipe.data, recipe.image_size)
+            return folder_tasks(images, recipe.score.num_items, run_embedder(illume, folder / CONTRAST))
+        case RecordsData():
+            return ()
+
+
+def run_embedder(illume: Illume, contrast: Path) -> TowerEmbedder | None:
+    """What compares pictures with texts, where the run trained it. The tokenizer keeps the encoder it belongs to."""
+    if not (contrast / "config.json").is_file():
+        console.print(f"{contrast} is not there: drawings cannot be scored", style="yellow", markup=False)
+        return None
+    return TowerEmbedder(Contrast.load(contrast), illume.parts.tokenizer.encoder, illume.parts.text.tokenizer.encode)
 
 
 def find_model(folder: Path) -> Path:

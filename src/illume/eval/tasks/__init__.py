@@ -1,9 +1,11 @@
 """Benchmarks: one file each, and the tables that say which of them a kind of data has."""
 
+from illume.data.image_folder import ImageFolder
 from illume.eval.task import Task
 from illume.eval.tasks.assess import Assess
 from illume.eval.tasks.draw import Draw
 from illume.eval.tasks.edit import Edit
+from illume.eval.tasks.folder import Embedder, FolderDraw, FolderReconstruct, FolderSee
 from illume.eval.tasks.reconstruct import Reconstruct
 from illume.eval.tasks.see import See
 from illume.world import WorldConfig
@@ -18,3 +20,12 @@ def world_tasks(config: WorldConfig, num_items: int) -> tuple[Task, ...]:
         Edit(config, num_items),
         Assess(config, num_items),
     )
+
+
+def folder_tasks(folder: ImageFolder, num_items: int, embedder: Embedder | None) -> tuple[Task, ...]:
+    """The benchmarks of a person's own images, up to `num_items` held-out ones for each ability.
+
+    Drawings are judged by what `embedder` finds alike; without one they are not.
+    """
+    see, reconstruct = FolderSee(folder, num_items), FolderReconstruct(folder, num_items)
+    return (see, reconstruct) if embedder is None else (see, FolderDraw(folder, num_items, embedder), reconstruct)

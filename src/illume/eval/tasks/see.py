@@ -15,7 +15,7 @@ from illume.world import QUESTION_KINDS, Question, Scene, Split, WorldConfig, as
 from illume.world.render import render
 
 _PATIENCE = 1000  # scenes tried for one that a question of a kind can be asked about
-_TAUGHT_SCENES = 1500  # training scenes from whose questions the commonest answers are taken
+_TAUGHT_SCENES = 800  # training scenes from whose questions the commonest answers are taken
 
 
 @dataclass(frozen=True)
