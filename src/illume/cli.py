@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from illume.api import Illume
 
 app = typer.Typer(
-    help="ILLUME: one language model that reads images, answers about them, draws and edits them, and judges what it drew.",
+    help="One language model that reads images, answers about them, draws and edits them, and judges what it drew.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -164,7 +164,7 @@ def assess(
     lines = [f"{'pass' if verdict.overall else 'fail'}: {prompt}"]
     lines += [
         f"  {name:9} {('pass' if one.passed else 'FAIL') if one.applicable else '-':5} {one.reason}"
-        for name, one in verdict.criteria().items()
+        for name, one in verdict.criteria.items()
     ]
     answer(json.loads(verdict.to_json()), as_json, text="\n".join(lines))
 

@@ -28,6 +28,7 @@ from illume.world import (
 )
 from illume.world.render import render
 
+_QUESTIONS = 3  # a conversation; few, for most conversations that a person begins have one
 _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene has many
 
 
@@ -165,7 +166,7 @@ def _edit(images: WorldImages, index: int, rng: random.Random) -> Record:
 def _chat(images: WorldImages, index: int, rng: random.Random) -> Record:
     number = index % images.num_scenes
     turns: list[Turn] = []
-    for question in questions(images.scene(number), images.config, rng):
+    for question in questions(images.scene(number), images.config, rng)[:_QUESTIONS]:
         shown = (0, question.text) if not turns else (question.text,)
         turns += [Turn("user", shown), Turn("assistant", (question.answer,))]
     return Record("chat", images=(images.key("scene", number),), messages=tuple(turns))

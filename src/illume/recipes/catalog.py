@@ -40,10 +40,9 @@ def _named(name: str) -> Recipe:
     if ".py:" in name:
         return _from_file(*name.rsplit(":", 1))
     near = get_close_matches(name, RECIPES, n=2, cutoff=0.4)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise ConfigError(
-        f"no recipe is called {name!r}{meant} Give one of {', '.join(RECIPES)}, FILE.py:FUNCTION, or a run's config.yaml"
-    )
+    meant = f" (near: {' or '.join(near)})" if near else ""
+    known = f"{', '.join(RECIPES)}, FILE.py:FUNCTION, or a run's config.yaml"
+    raise ConfigError(f"no recipe is called {name!r}{meant}; give one of {known}")
 
 
 def _from_file(file: str, function: str) -> Recipe:

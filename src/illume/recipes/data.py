@@ -9,10 +9,11 @@ from pathlib import Path
 
 from illume.core.errors import ConfigError
 from illume.data.examples import Pictures, messages
-from illume.data.image_folder import ImageFolder, ImageFolderSource
+from illume.data.image_folder import FolderTask, ImageFolder, ImageFolderSource
 from illume.data.loader import ImageLoader, Share
 from illume.data.mixture import Mixture
 from illume.data.problems import Problem
+from illume.data.records import TaskName
 from illume.data.records_source import RecordsSource
 from illume.data.sources import Images, Source
 from illume.data.world_source import WorldImages, WorldSource
@@ -20,8 +21,8 @@ from illume.recipes.recipe import FolderData, Recipe, RecordsData, WorldData
 from illume.train.stage import Stage
 from illume.vocab.messages import ImageFrame, TextPart
 
-WORLD_TASKS = ("caption", "draw", "reconstruct", "edit", "chat", "assess", "text")
-FOLDER_TASKS = ("caption", "draw", "reconstruct", "text")
+WORLD_TASKS: tuple[TaskName, ...] = ("caption", "draw", "reconstruct", "edit", "chat", "assess", "text")
+FOLDER_TASKS: tuple[FolderTask, ...] = ("caption", "draw", "reconstruct", "text")
 TEXTS_PER_SOURCE = 4000  # enough for a small vocabulary, and read in a moment
 
 
@@ -83,7 +84,7 @@ def _open_world(data: WorldData, size: int) -> OpenData:
     if data.world.size != size:
         raise ConfigError(f"image_size {size} is not the world's: data.world.size is {data.world.size}")
     images = WorldImages(data.world, "train", data.num_scenes, data.num_scenes)
-    sources = {task: WorldSource(images, task, variants=data.variants) for task in WORLD_TASKS}
+    sources: dict[str, Source] = {task: WorldSource(images, task, variants=data.variants) for task in WORLD_TASKS}
     return OpenData(sources, {"scenes": sources["draw"], "edits": sources["edit"]})
 
 
@@ -96,7 +97,7 @@ def open_folder(data: FolderData, size: int) -> ImageFolder:
 
 def _open_folder(data: FolderData, size: int) -> OpenData:
     folder = open_folder(data, size)
-    sources = {task: ImageFolderSource(folder, "train", task) for task in FOLDER_TASKS}
+    sources: dict[str, Source] = {task: ImageFolderSource(folder, "train", task) for task in FOLDER_TASKS}
     return OpenData(sources, {"images": sources["draw"]}, tuple(folder.problems))
 
 

@@ -1,34 +1,33 @@
 """The folder of a run: configuration, metrics, checkpoints, how long each part took; it knows no models."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from illume.core.config import config_hash, dump_yaml, plain_hash, to_dict
+from illume.core.checkpoint import latest
+from illume.core.config import dump_yaml, plain_hash, to_dict
 from illume.core.device import peak_memory_gb
 from illume.core.dist import is_main
 from illume.core.errors import CheckpointError
-from illume.core.files import write_json, write_text
+from illume.core.files import read_json, write_json, write_text
 from illume.core.log import MetricsFile, console
-from illume.recipes.recipe import Recipe, ScoreConfig
+from illume.recipes.recipe import Recipe
 
-# What each part of a run depends on, besides all that the parts before it do.
+# What each part of a run depends on, as fields of the recipe.
 ENCODER = ("data", "image_size", "text", "encoder", "encoder_stage", "contrast", "seed")
-TOKENIZER = ("tokenizer", "tokenizer_stage")
-PIXEL_DECODER = ("pixel_decoder", "pixel_stage")
-LANGUAGE = ("decoder", "frame", "grid_positions", "code_vectors", "row_length", "rows_per_batch", "drop")
+TOKENIZER = (*ENCODER, "tokenizer", "tokenizer_stage")
+PIXEL_DECODER = (*TOKENIZER, "pixel_decoder", "pixel_stage")
+LANGUAGE = (*TOKENIZER, "decoder", "frame", "grid_positions", "code_vectors", "row_length", "rows_per_batch", "drop")
 
 
 class RunFolder:
     """`config.yaml`, `metrics.jsonl`, `timings.json`, `checkpoints/`, `codes/`, `samples/`, `contrast/`, `model/`,
     `scorecard.json` and `report.html` in one folder.
 
-    Parts that are finished stay finished when the recipe's later parts change; a checkpoint that belongs to another
-    configuration is refused when its part is reached.
+    Parts that are finished stay so when later parts of the recipe change. CheckpointError where a part was trained as
+    another recipe says.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -38,6 +37,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{self.path}: the run's folder cannot be made: {error}") from error
+        self.hashes = part_hashes(recipe)
+        self._refuse_other_parts()
         if is_main():
             write_text(self.path / "config.yaml", dump_yaml(recipe))
         self.metrics = MetricsFile(self.path / "metrics.jsonl")
@@ -54,16 +55,15 @@ class RunFolder:
         """Where a part keeps its training states."""
         return self.path / "checkpoints" / part
 
-    @property
-    def hash(self) -> str:
-        """Names everything the model depends on: the recipe without where it runs and how it is scored."""
-        return config_hash(replace(self.recipe, out="", device="auto", score=ScoreConfig()))
-
-    def hash_of(self, *fields: str, stages: int = 0) -> str:
-        """Names what a part depends on: these fields of the recipe, and its first language stages."""
-        plain = to_dict(self.recipe)
-        kept = {name: plain[name] for name in fields} | {"stages": plain["stages"][:stages]}
-        return plain_hash(kept)
+    def _refuse_other_parts(self) -> None:
+        """CheckpointError for the first part that was trained as another recipe says; nothing is overwritten."""
+        for part, expected in self.hashes.items():
+            found = latest(self.checkpoints(part))
+            if found is not None and read_json(found / "meta.json").get("config_hash") != expected:
+                raise CheckpointError(
+                    f"{self.checkpoints(part)} was trained with another configuration: choose another out=FOLDER, "
+                    "or delete that folder to train this part again"
+                )
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -90,8 +90,16 @@ class RunFolder:
         return round(max(peak_memory_gb(), float(self._timings().get("peak_memory_gb", 0.0))), 3)
 
     def _timings(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads((self.path / "timings.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        return found
+        path = self.path / "timings.json"
+        return read_json(path) if path.is_file() else {}
+
+
+def part_hashes(recipe: Recipe) -> dict[str, str]:
+    """Names what each part that is trained depends on, in the order in which they are trained."""
+    plain = to_dict(recipe)
+
+    def named(fields: tuple[str, ...], stages: int = 0) -> str:
+        return plain_hash({name: plain[name] for name in fields} | {"stages": plain["stages"][:stages]})
+
+    parts = {"encoder": named(ENCODER), "tokenizer": named(TOKENIZER), "pixel_decoder": named(PIXEL_DECODER)}
+    return parts | {stage.name: named(LANGUAGE, number) for number, stage in enumerate(recipe.stages, start=1)}

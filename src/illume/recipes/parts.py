@@ -25,7 +25,7 @@ from illume.models.tokenizer import VisionTokenizer
 from illume.models.unified import Unified, UnifiedConfig
 from illume.models.vision_encoder import PretrainedEncoderConfig, VisionEncoder, build_encoder
 from illume.recipes.data import OpenData
-from illume.recipes.folder import ENCODER, LANGUAGE, PIXEL_DECODER, TOKENIZER, RunFolder
+from illume.recipes.folder import RunFolder
 from illume.recipes.recipe import BPEConfig, FrameConfig, PretrainedDecoderConfig, Recipe
 from illume.train.callback import Callback
 from illume.train.callbacks import MetricsCallback, ProgressCallback, SampleCallback, TableCallback
@@ -50,7 +50,6 @@ def fit_part(
     objective: Objective,
     loader: Loader,
     stage: Stage,
-    part_hash: str,
     sampler: Sampler | None = None,
 ) -> None:
     """Train one objective through one stage, going on where an earlier sitting was."""
@@ -61,7 +60,15 @@ def fit_part(
     if sampler is not None and stage.sample_every:
         callbacks.append(SampleCallback(stage.sample_every, lambda state: sampler(part, state)))
     with Prefetch(loader) as ahead:
-        fit(objective, ahead, stage, callbacks, folder=folder.checkpoints(part), device=device, config_hash=part_hash)
+        fit(
+            objective,
+            ahead,
+            stage,
+            callbacks,
+            folder=folder.checkpoints(part),
+            device=device,
+            config_hash=folder.hashes[part],
+        )
 
 
 def text_format(recipe: Recipe, data: OpenData) -> TextFormat:
@@ -82,7 +89,7 @@ def vision_encoder(folder: RunFolder, data: OpenData, text: TextFormat) -> tuple
         return encoder, None
     contrast = replace(recipe.contrast, text_size=text.size)
     objective = EncoderObjective(encoder, contrast, text.tokenizer.encode)
-    fit_part(folder, "encoder", objective, data.image_loader(stage, share()), stage, folder.hash_of(*ENCODER))
+    fit_part(folder, "encoder", objective, data.image_loader(stage, share()), stage)
     return encoder.eval(), objective.contrast.eval()
 
 
@@ -93,7 +100,7 @@ def vision_tokenizer(folder: RunFolder, data: OpenData, encoder: VisionEncoder) 
     tokenizer = VisionTokenizer(recipe.tokenizer, copy.deepcopy(encoder))
     objective = TokenizerObjective(tokenizer, stage.steps)
     loader = data.image_loader(stage, share())
-    fit_part(folder, "tokenizer", objective, loader, stage, folder.hash_of(*ENCODER, *TOKENIZER))
+    fit_part(folder, "tokenizer", objective, loader, stage)
     return tokenizer.eval().requires_grad_(False)
 
 
@@ -104,8 +111,7 @@ def pixel_decoder(folder: RunFolder, data: OpenData, tokenizer: VisionTokenizer)
     decoder = DiffusionPixelDecoder(recipe.pixel_decoder, tokenizer.dims)
     objective = PixelObjective(decoder, tokenizer, stage.seed)
     loader = data.image_loader(stage, share())
-    part_hash = folder.hash_of(*ENCODER, *TOKENIZER, *PIXEL_DECODER)
-    fit_part(folder, "pixel_decoder", objective, loader, stage, part_hash)
+    fit_part(folder, "pixel_decoder", objective, loader, stage)
     return decoder.eval().requires_grad_(False)
 
 
@@ -179,7 +185,7 @@ def train_stages(
     recipe = folder.recipe
     pictures = Pictures(ImageFrame(codes.grids), codes)
     examples = Examples(layout, text, pictures, drop=recipe.drop, seed=recipe.seed)
-    for number, stage in enumerate(recipe.stages, start=1):
+    for stage in recipe.stages:
         loader = SequenceLoader(
             data.mixture(stage),
             examples,
@@ -189,9 +195,8 @@ def train_stages(
             share=share(),
         )
         objective = LMObjective(model)
-        part_hash = folder.hash_of(*ENCODER, *TOKENIZER, *LANGUAGE, stages=number)
         with folder.part(stage.name):
-            fit_part(folder, stage.name, objective, loader, stage, part_hash, sampler)
+            fit_part(folder, stage.name, objective, loader, stage, sampler)
 
 
 def share() -> Share:

@@ -3,14 +3,14 @@
 The order is here; how each part is made is in parts.py, of what and for how long in the recipe.
 """
 
-import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from illume.api import Illume
 from illume.core.config import dump_yaml
-from illume.core.device import pick_device
+from illume.core.device import keep_freed_memory, pick_device
 from illume.core.dist import barrier, close, init_from_env, is_main
 from illume.core.files import write_text
 from illume.core.log import console
@@ -33,6 +33,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     Returns the scorecard. The folder then holds `model/`, `scorecard.json` and `report.html`. Under torchrun every
     process trains its share; the first one scores.
     """
+    keep_freed_memory()
     init_from_env(pick_device(recipe.device))
     try:
         folder = RunFolder(recipe)
@@ -80,9 +81,7 @@ def finish(folder: RunFolder, illume: Illume) -> dict[str, Any]:
     write_text(folder.model / "recipe.yaml", dump_yaml(folder.recipe))
     with folder.part("score"):
         card, examples = score_model(illume, folder.recipe, folder.path)
-    card = dataclasses.replace(
-        card, seconds=folder.seconds(), peak_memory_gb=folder.peak_memory_gb(), config_hash=folder.hash
-    )
+    card = replace(card, seconds=folder.seconds(), peak_memory_gb=folder.peak_memory_gb())
     card.save(folder.path / "scorecard.json")
     plain = card.to_dict()
     write_report(folder.path / "report.html", folder.recipe.name, plain, examples, folder.metrics.read())
