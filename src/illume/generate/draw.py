@@ -15,7 +15,7 @@ from illume.core.device import generator
 from illume.generate.engine import Drawn
 from illume.generate.request import Number, Pixels
 from illume.images.ops import from_pixels
-from illume.models.pixel_decoder import DiffusionPixelDecoder
+from illume.models.painting import AnyPixelDecoder
 from illume.models.tokenizer import VisionTokenizer
 from illume.vocab.messages import Grid, ImageFrame
 
@@ -30,7 +30,7 @@ class Painter:
     def __init__(
         self,
         tokenizer: VisionTokenizer,
-        decoder: DiffusionPixelDecoder,
+        decoder: AnyPixelDecoder,
         *,
         steps: int,
         guidance: Number = 1.0,

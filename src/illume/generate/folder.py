@@ -16,7 +16,7 @@ from illume.core.files import atomic_folder, write_text
 from illume.generate.card import model_card
 from illume.generate.request import GREEDY, Number, Sampling
 from illume.models.convert import load_unified, read_unified_config, save_unified
-from illume.models.pixel_decoder import DiffusionPixelDecoder
+from illume.models.painting import AnyPixelDecoder, load_pixel_decoder
 from illume.models.tokenizer import VisionTokenizer
 from illume.models.unified import Unified
 from illume.vocab.layout import VocabLayout
@@ -60,7 +60,7 @@ class Parts:
     layout: VocabLayout
     text: TextFormat
     tokenizer: VisionTokenizer
-    pixel_decoder: DiffusionPixelDecoder
+    pixel_decoder: AnyPixelDecoder
     image_size: tuple[int, int]
     generation: Generation = field(default_factory=Generation)
 
@@ -96,7 +96,7 @@ def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> Parts:
         _section(plain, "vocabulary", VocabLayout, folder),
         TextFormat(HuggingFaceTokenizer.load(folder), template),
         VisionTokenizer.load(folder / TOKENIZER).to(device).requires_grad_(False),
-        DiffusionPixelDecoder.load(folder / PIXEL_DECODER).to(device).requires_grad_(False),
+        load_pixel_decoder(folder / PIXEL_DECODER).to(device).requires_grad_(False),
         _image_size(plain, folder),
         _section(plain, "generation", Generation, folder),
     )

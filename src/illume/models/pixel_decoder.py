@@ -47,9 +47,11 @@ class DiffusionDecoderConfig:
 
 
 class Noise(NamedTuple):
-    """All the chance in one batch of training: the noise, its level (0 clear, 1 only noise), features kept or not."""
+    """All the chance in one batch of training: the noise, its level (0 clear, 1 only noise), features kept or not.
 
-    pixels: Float[Tensor, "b 3 h w"]
+    A decoder makes it in its `noise`, of the shape of what it denoises: pixels, or latents."""
+
+    pixels: Float[Tensor, "b c h w"]
     level: Float[Tensor, " b"]
     keep: Float[Tensor, " b"]
 
@@ -82,6 +84,10 @@ class DiffusionPixelDecoder(nn.Module):
         self.conditions = nn.ModuleList(nn.Linear(dim, width) for dim in dims)
         self.unet: Any = small_unet(config, 3 * config.unshuffle**2, config.condition * len(dims))
         self.scheduler: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=TIME_SCALE)
+
+    def noise(self, shape: tuple[int, int, int, int], generator: torch.Generator) -> Noise:
+        """The chance that a batch of pixels of this shape needs in `loss`."""
+        return draw_noise(shape, self.config.drop, generator)
 
     def forward(
         self,

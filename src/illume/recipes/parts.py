@@ -19,7 +19,7 @@ from illume.data.loader import SequenceLoader, Share
 from illume.data.prefetch import Prefetch
 from illume.encode import encode_images
 from illume.models.decoder import DecoderConfig
-from illume.models.pixel_decoder import DiffusionPixelDecoder
+from illume.models.painting import AnyPixelDecoder, build_pixel_decoder
 from illume.models.published import find_folder, load_language_model
 from illume.models.tokenizer import VisionTokenizer
 from illume.models.unified import Unified, UnifiedConfig
@@ -104,11 +104,11 @@ def vision_tokenizer(folder: RunFolder, data: OpenData, encoder: VisionEncoder) 
     return tokenizer.eval().requires_grad_(False)
 
 
-def pixel_decoder(folder: RunFolder, data: OpenData, tokenizer: VisionTokenizer) -> DiffusionPixelDecoder:
+def pixel_decoder(folder: RunFolder, data: OpenData, tokenizer: VisionTokenizer) -> AnyPixelDecoder:
     """A pixel decoder trained to paint the data's images from the features that the tokenizer gives back."""
     recipe, stage = folder.recipe, folder.recipe.pixel_stage
     seed_module(recipe, "pixel decoder")
-    decoder = DiffusionPixelDecoder(recipe.pixel_decoder, tokenizer.dims)
+    decoder = build_pixel_decoder(recipe.pixel_decoder, tokenizer.dims)
     objective = PixelObjective(decoder, tokenizer, stage.seed)
     loader = data.image_loader(stage, share())
     fit_part(folder, "pixel_decoder", objective, loader, stage)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from illume.generate.folder import Generation
 from illume.models.decoder import DecoderConfig
-from illume.models.pixel_decoder import DiffusionDecoderConfig
+from illume.models.painting import PixelDecoderConfig
 from illume.models.tokenizer import TokenizerConfig
 from illume.models.vision_encoder import EncoderConfig, PretrainedEncoderConfig
 from illume.train.encoder_objective import ContrastConfig
@@ -119,7 +119,7 @@ class Recipe:
     text: BPEConfig | PretrainedTextConfig
     encoder: EncoderConfig | PretrainedEncoderConfig
     tokenizer: TokenizerConfig
-    pixel_decoder: DiffusionDecoderConfig
+    pixel_decoder: PixelDecoderConfig
     decoder: NewDecoderConfig | PretrainedDecoderConfig
     encoder_stage: Stage | None
     tokenizer_stage: Stage

@@ -8,18 +8,19 @@ from torch import nn
 
 from illume.core.device import generator
 from illume.data.collate import ImageBatch
-from illume.models.pixel_decoder import DiffusionPixelDecoder, Noise, draw_noise
+from illume.models.painting import AnyPixelDecoder
+from illume.models.pixel_decoder import Noise
 from illume.models.tokenizer import VisionTokenizer
 from illume.train.objective import Loss
 
 
 class PixelObjective:
-    """Flow matching of images given the features that a vision tokenizer rebuilds from their codes.
+    """Denoising of images given the features that a vision tokenizer rebuilds from their codes.
 
     Noise is keyed by (seed, step, sample): the same in one batch or in many, on one process or several.
     """
 
-    def __init__(self, decoder: DiffusionPixelDecoder, tokenizer: VisionTokenizer, seed: int = 0) -> None:
+    def __init__(self, decoder: AnyPixelDecoder, tokenizer: VisionTokenizer, seed: int = 0) -> None:
         self.decoder = decoder
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.seed = seed
@@ -44,8 +45,7 @@ class PixelObjective:
         """What chance holds for each sample at this step, drawn on the CPU so that devices agree."""
         shape = (1, *batch.pixels.shape[1:])
         rows = [
-            draw_noise(shape, self.decoder.config.drop, generator("cpu", "pixel noise", self.seed, self.step, key))
-            for key in batch.keys
+            self.decoder.noise(shape, generator("cpu", "pixel noise", self.seed, self.step, key)) for key in batch.keys
         ]
         return Noise(*(torch.cat(parts).to(batch.pixels.device) for parts in zip(*rows, strict=True)))
 

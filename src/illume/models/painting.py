@@ -1,0 +1,39 @@
+"""Which pixel decoder a configuration or a folder names: one literal table; it does not know how any of them paints."""
+
+from pathlib import Path
+
+from illume.core.errors import ModelError
+from illume.models.folder import read_config
+from illume.models.pixel_decoder import FORMAT_VERSION, DiffusionDecoderConfig, DiffusionPixelDecoder
+from illume.models.stable_diffusion import StableDiffusionDecoderConfig, StableDiffusionPixelDecoder
+
+PixelDecoderConfig = DiffusionDecoderConfig | StableDiffusionDecoderConfig
+AnyPixelDecoder = DiffusionPixelDecoder | StableDiffusionPixelDecoder
+
+PIXEL_DECODERS: dict[str, type[DiffusionPixelDecoder] | type[StableDiffusionPixelDecoder]] = {
+    "diffusion": DiffusionPixelDecoder,
+    "stable_diffusion": StableDiffusionPixelDecoder,
+}
+
+
+def build_pixel_decoder(config: PixelDecoderConfig, dims: tuple[int, ...]) -> AnyPixelDecoder:
+    """A pixel decoder for features of these widths, as its training starts: new, or from published weights."""
+    if isinstance(config, StableDiffusionDecoderConfig):
+        return StableDiffusionPixelDecoder.start(config, dims)
+    return DiffusionPixelDecoder(config, dims)
+
+
+def shaped_pixel_decoder(config: PixelDecoderConfig, dims: tuple[int, ...]) -> AnyPixelDecoder:
+    """The same modules, without the published weights."""
+    if isinstance(config, StableDiffusionDecoderConfig):
+        return StableDiffusionPixelDecoder.shaped(config, dims)
+    return DiffusionPixelDecoder(config, dims)
+
+
+def load_pixel_decoder(folder: str | Path) -> AnyPixelDecoder:
+    """The pixel decoder of a folder, whichever kind its config.json says. ModelError where it is of none."""
+    path = Path(folder) / "config.json"
+    kind = read_config(path, FORMAT_VERSION).get("pixel_decoder", {}).get("kind")
+    if kind not in PIXEL_DECODERS:
+        raise ModelError(f"{path}: a pixel decoder of kind {kind!r}; known are {', '.join(PIXEL_DECODERS)}")
+    return PIXEL_DECODERS[kind].load(folder)
