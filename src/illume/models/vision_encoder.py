@@ -59,11 +59,16 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class PretrainedEncoderConfig:
-    """A vision model of transformers, by folder or hub name."""
+    """A vision model of transformers, by folder or hub name.
+
+    `shape` gives the sizes of one of SigLIP's kind, so that it can be built and shown without its weights; a model that
+    is loaded has its own.
+    """
 
     name: str
     kind: Literal["pretrained"] = "pretrained"
     taps: tuple[Tap, ...] = (Tap(),)
+    shape: EncoderConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,15 @@ def build_encoder(config: EncoderConfig | PretrainedEncoderConfig) -> VisionEnco
     """A fresh encoder, or a pretrained one with its weights."""
     if isinstance(config, PretrainedEncoderConfig):
         return load_pretrained(config)
-    return VisionEncoder(small_model(config), config.taps, PixelStatistics())
+    return shaped_encoder(config)
+
+
+def shaped_encoder(config: EncoderConfig | PretrainedEncoderConfig) -> VisionEncoder:
+    """An encoder of these sizes, its weights still random. ModelError for a pretrained one of unknown sizes."""
+    shape = config.shape if isinstance(config, PretrainedEncoderConfig) else config
+    if shape is None:
+        raise ModelError(f"the sizes of {config!r} are not known without its weights: say them in its `shape`")
+    return VisionEncoder(small_model(shape), config.taps, PixelStatistics())
 
 
 def small_model(config: EncoderConfig) -> PreTrainedModel:
@@ -179,7 +192,9 @@ def load_pretrained(config: PretrainedEncoderConfig) -> VisionEncoder:
     """A vision model, or the vision half of a two-tower one, from a folder or the hub, with its pixel statistics."""
     whole = AutoConfig.from_pretrained(config.name)
     vision = getattr(whole, "vision_config", whole)
-    model = vision_model(vision.model_type, config.name).from_pretrained(config.name)
+    # nothing here reads SigLIP's pooling head
+    without: dict[str, Any] = {"vision_use_head": False} if vision.model_type == "siglip_vision_model" else {}
+    model = vision_model(vision.model_type, config.name).from_pretrained(config.name, **without)
     path = cached_file(config.name, "preprocessor_config.json")
     if path is None:
         raise ModelError(f"{config.name} has no preprocessor_config.json, which says how its pixels are normalised")
