@@ -1,0 +1,61 @@
+"""A loaded model answers lists of items as it answers single ones, the same at every call."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from illume.eval.embedder import TowerEmbedder
+from illume.eval.subject import ModelSubject
+from illume.eval.task import Picture
+from illume.train.encoder_objective import Contrast, ContrastConfig
+from tiny_model_folder import SIZE, tiny_encoder, tiny_illume
+
+
+def pictures(number: int = 3) -> list[Picture]:
+    return [np.random.default_rng(i).integers(0, 256, (*SIZE, 3), dtype=np.uint8) for i in range(number)]
+
+
+WORDS = ["a red circle", "two", "is it?"]
+CALLS: dict[str, Callable[[ModelSubject, int], list[object]]] = {
+    "ask": lambda subject, n: subject.ask(pictures(n), WORDS[:n]),
+    "blind": lambda subject, n: subject.ask([None] * n, WORDS[:n]),
+    "caption": lambda subject, n: subject.caption(pictures(n)),
+    "draw": lambda subject, n: [p.tobytes() for p in subject.draw(WORDS[:n])],
+    "edit": lambda subject, n: [p.tobytes() for p in subject.edit(pictures(n), WORDS[:n])],
+    "reconstruct": lambda subject, n: [p.tobytes() for p in subject.reconstruct(pictures(n))],
+    "assess": lambda subject, n: subject.assess(pictures(n), WORDS[:n]),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_fewer_items_get_the_same_answers(name: str) -> None:
+    """An item's answer depends on its place in the list, not on how many follow: a smoke test measures the same."""
+    subject = ModelSubject(tiny_illume(strict=True), seed=3)
+    three, two = CALLS[name](subject, 3), CALLS[name](subject, 2)
+    assert len(three) == 3
+    assert three[:2] == two
+
+
+def test_seeds_differ_by_item_and_by_seed() -> None:
+    drawn = [p.tobytes() for p in ModelSubject(tiny_illume(), seed=0).draw(["x"] * 4)]
+    other = [p.tobytes() for p in ModelSubject(tiny_illume(), seed=1).draw(["x"] * 4)]
+    assert len({*drawn, *other}) == 8
+
+
+def test_reconstructions_have_the_codes_of_their_own_pictures() -> None:
+    subject = ModelSubject(tiny_illume(strict=True))
+    same = subject.reconstruct([pictures(1)[0]] * 2 + pictures(2)[1:])
+    assert all(p.shape == (*SIZE, 3) and p.dtype == np.uint8 for p in same)
+
+
+def test_the_towers_give_unit_vectors_item_by_item() -> None:
+    torch.manual_seed(0)
+    config = ContrastConfig(text_size=tiny_illume().parts.text.size, width=16, heads=2, hidden=32, layers=1, dim=8)
+    encoder = tiny_encoder().eval()
+    embedder = TowerEmbedder(Contrast(config, encoder.dims), encoder, tiny_illume().parts.text.tokenizer.encode)
+    for embed, items in ((embedder.texts, WORDS), (embedder.pictures, pictures())):
+        together = embed(items)
+        assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
+        assert together == pytest.approx(np.concatenate([embed([item]) for item in items]), abs=1e-5)

@@ -1,0 +1,66 @@
+"""A model is scored by the recipe beside it, and refused without one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fixtures.imagefolder import make_image_folder
+from illume.core.config import dump_yaml
+from illume.core.errors import ConfigError, ModelError
+from illume.eval.runner import Outcome
+from illume.eval.scorecard import load
+from illume.recipes import score
+from illume.recipes.pico import pico
+from illume.recipes.recipe import FolderData, RecordsData, ScoreConfig
+from tiny_model_folder import tiny_illume
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    tiny_illume().save(tmp_path / "run" / "model")
+    (tmp_path / "run" / "model" / "recipe.yaml").write_text(dump_yaml(pico()))
+    return tmp_path / "run"
+
+
+def test_a_run_and_its_model_are_scored_alike(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run_tasks(subject: object, tasks: object, report: object) -> Outcome:
+        asked.append(tasks)
+        return Outcome({}, {}, {})
+
+    monkeypatch.setattr(score, "run_tasks", run_tasks)
+    out = tmp_path / "card.json"
+    cards = [score.score_folder(str(f), ["score.num_items=6"], out, device="cpu") for f in (run, run / "model")]
+    assert load(out)["config_hash"] == cards[0]["config_hash"] == cards[1]["config_hash"] == score.recipe_hash(pico())
+    assert [task.num_items for task in asked[0]] == [6] * 5
+    with pytest.raises(ConfigError, match="num_items"):
+        score.score_folder(str(run), ["score.num_item=6"], device="cpu")
+
+
+def test_a_model_without_its_recipe_is_refused(run: Path, tmp_path: Path) -> None:
+    (run / "model" / "recipe.yaml").unlink()
+    for folder in (run, run / "model", tmp_path / "nothing"):
+        with pytest.raises(ModelError, match="without its recipe"):
+            score.score_folder(str(folder), [], device="cpu")
+
+
+def test_the_hash_is_of_what_the_model_depends_on() -> None:
+    recipe = pico()
+    elsewhere = replace(recipe, out="elsewhere", device="cpu", score=ScoreConfig(3, 4))
+    assert score.recipe_hash(elsewhere) == score.recipe_hash(recipe)
+    assert score.recipe_hash(replace(recipe, seed=1)) != score.recipe_hash(recipe)
+
+
+def test_data_say_which_abilities_are_measured(tmp_path: Path) -> None:
+    make_image_folder(tmp_path / "images", 16)
+    own = replace(pico(), data=FolderData(str(tmp_path / "images"), held_out=0.3))
+    records = replace(pico(), data=RecordsData({"a": "a.jsonl"}, ("a",)))
+    found = [[t.ability for t in score.tasks_of(r, tiny_illume(), tmp_path)] for r in (pico(), own, records)]
+    assert found == [["see", "draw", "reconstruct", "edit", "assess"], ["see", "reconstruct"], []]
+
+
+def test_the_batch_is_as_large_as_the_recipe_says() -> None:
+    assert score.with_rows(tiny_illume(), 5).parts.generation.rows == 5
+    assert score.with_rows(tiny_illume(), 5).parts.model is tiny_illume().parts.model
