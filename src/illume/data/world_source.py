@@ -1,7 +1,7 @@
 """The generated world as sources: its scenes, captions, questions and edits become records; it renders on demand."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +26,8 @@ from illume.world import (
     sample_scene,
     verdict,
 )
-from illume.world.render import render
+from illume.world.render import RGB, nameless_palette, render
+from illume.world.scene import COLOURS
 
 _QUESTIONS = 3  # a conversation; few, for most conversations that a person begins have one
 _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene has many
@@ -35,17 +36,26 @@ _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene
 class WorldImages:
     """A split's first scenes, and first pairs of a scene and its edited form, as pictures.
 
-    Keys: NAME/scene/7, NAME/source/7 and NAME/target/7. Pictures are kept once rendered.
+    Keys: NAME/scene/7, NAME/source/7 and NAME/target/7. Pictures are kept once rendered. With `nameless`, each scene is
+    painted in random colours that have no name in this world: pictures to learn shapes apart from colours by, which
+    never show a held-out pair, and of which no caption is true.
     """
 
     def __init__(
-        self, config: WorldConfig, split: Split, num_scenes: int, num_edits: int = 0, name: str | None = None
+        self,
+        config: WorldConfig,
+        split: Split,
+        num_scenes: int,
+        num_edits: int = 0,
+        name: str | None = None,
+        nameless: bool = False,
     ) -> None:
         if num_scenes < 1 or num_edits < 0:
             raise ConfigError(f"a world needs at least one scene, not {num_scenes} (and {num_edits} edits)")
         self.config, self.split = config, split
         self.num_scenes, self.num_edits = num_scenes, num_edits
-        self.name = images_name(name if name is not None else f"world-{split}")
+        self.nameless = nameless
+        self.name = images_name(name if name is not None else f"{'nameless' if nameless else 'world'}-{split}")
         self._scenes: dict[int, Scene] = {}
         self._edits: dict[int, tuple[Scene, Edit]] = {}
         self._pictures: dict[str, np.ndarray] = {}
@@ -56,7 +66,7 @@ class WorldImages:
 
     @cached_property
     def fingerprint(self) -> str:
-        return f"{config_hash(self.config)}-{self.split}-{self.num_scenes}-{self.num_edits}"
+        return f"{config_hash(self.config)}-{self.split}-{self.num_scenes}-{self.num_edits}-{self.nameless}"
 
     def keys(self) -> Sequence[str]:
         kinds = {"scene": self.num_scenes, "source": self.num_edits, "target": self.num_edits}
@@ -67,10 +77,15 @@ class WorldImages:
 
     def image(self, key: str) -> np.ndarray:
         if key not in self._pictures:
-            picture = render(self._scene_of(key), self.config)
+            picture = render(self._scene_of(key), self.config, self._palette(key))
             picture.flags.writeable = False
             self._pictures[key] = picture
         return self._pictures[key]
+
+    def _palette(self, key: str) -> Mapping[str, RGB]:
+        if not self.nameless:
+            return COLOURS
+        return nameless_palette(self.config, stream("nameless", self.config.seed, key))
 
     def scene(self, number: int) -> Scene:
         """Scene `number` of the split."""

@@ -85,7 +85,8 @@ def _open_world(data: WorldData, size: int) -> OpenData:
         raise ConfigError(f"image_size {size} is not the world's: data.world.size is {data.world.size}")
     images = WorldImages(data.world, "train", data.num_scenes, data.num_scenes)
     sources: dict[str, Source] = {task: WorldSource(images, task, variants=data.variants) for task in WORLD_TASKS}
-    return OpenData(sources, {"scenes": sources["draw"], "edits": sources["edit"]})
+    nameless = WorldSource(WorldImages(data.world, "train", data.num_scenes, nameless=True), "reconstruct")
+    return OpenData(sources, {"scenes": sources["draw"], "edits": sources["edit"], "nameless": nameless})
 
 
 def open_folder(data: FolderData, size: int) -> ImageFolder:

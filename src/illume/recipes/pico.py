@@ -10,7 +10,7 @@ from illume.generate.folder import Drawing, Generation
 from illume.generate.request import GREEDY, Sampling
 from illume.models.pixel_decoder import DiffusionDecoderConfig
 from illume.models.presets import decoder_preset
-from illume.models.quantizer import VQConfig
+from illume.models.quantizer import ProductVQConfig, VQConfig
 from illume.models.tokenizer import LevelConfig, TokenizerConfig
 from illume.models.vision_encoder import EncoderConfig
 from illume.recipes.recipe import BPEConfig, FrameConfig, NewDecoderConfig, Recipe, WorldData
@@ -25,10 +25,13 @@ REST = rf"(?!{MATRIX}$).*"
 VISION = (Rule(MATRIX, 0.02, "muon"), Rule(REST, 2e-3))
 PIXELS = (Rule(r".*", 2e-3),)
 
+# Two small codebooks side by side, so that a shape and a colour that were never seen together have a code all the same.
+CODES = ProductVQConfig(groups=(VQConfig(num_codes=128, dim=8), VQConfig(num_codes=16, dim=8)))
+
 
 def pico() -> Recipe:
     """About eight minutes on two cores, scoring included."""
-    pictures = {"scenes": 0.7, "edits": 0.3}
+    pictures = {"scenes": 0.35, "edits": 0.15, "nameless": 0.5}
     return Recipe(
         name="pico",
         out="runs/pico",
@@ -36,11 +39,11 @@ def pico() -> Recipe:
         image_size=PICO.size,
         text=BPEConfig(size=1024),
         encoder=EncoderConfig(image_size=PICO.size, patch=8, width=128, layers=3),
-        tokenizer=TokenizerConfig((LevelConfig(VQConfig(num_codes=512, dim=16)),)),
+        tokenizer=TokenizerConfig((LevelConfig(CODES),)),
         pixel_decoder=DiffusionDecoderConfig(),
         decoder=NewDecoderConfig(decoder_preset("pico")),
         encoder_stage=image_stage("encoder", 300, 128, {"scenes": 1.0}, VISION),
-        tokenizer_stage=image_stage("tokenizer", 300, 128, pictures, VISION),
+        tokenizer_stage=image_stage("tokenizer", 600, 128, pictures, VISION),
         pixel_stage=image_stage("pixel_decoder", 500, 32, pictures, PIXELS, ema=0.99),
         stages=(
             stage1(20, {"caption": 0.5, "reconstruct": 0.5}),

@@ -1,6 +1,8 @@
 """Scene to picture: anti-aliased shapes on a plain background; it does not know what is said of them."""
 
 import math
+import random
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -11,14 +13,17 @@ from illume.world.scene import COLOURS, Object, Scene, WorldConfig
 Array = npt.NDArray[np.uint8]  # [h, w, 3]
 Coverage = npt.NDArray[np.float32]  # [h, w] in [0, 1]
 Points = npt.NDArray[np.floating]
+RGB = tuple[int, int, int]
+
+_NAMELESS = 80  # how far (of at most 440) a colour without a name keeps from those that have one
 
 
-def render(scene: Scene, config: WorldConfig) -> Array:
-    """The picture [size, size, 3] of a scene, the same for equal scenes."""
+def render(scene: Scene, config: WorldConfig, palette: Mapping[str, RGB] = COLOURS) -> Array:
+    """The picture [size, size, 3] of a scene, the same for equal scenes; `palette` says how each colour looks."""
     canvas = np.empty((config.size, config.size, 3), np.uint8)
     canvas[:] = config.background
     for thing in scene:
-        sprite, reach = _sprite(thing.shape, thing.colour, config.extent(thing.size), config.background)
+        sprite, reach = _sprite(thing.shape, palette[thing.colour], config.extent(thing.size), config.background)
         x, y = position(thing, config)
         canvas[y - reach : y + reach, x - reach : x + reach] = sprite  # windows never reach into another object
     return canvas
@@ -30,12 +35,33 @@ def position(thing: Object, config: WorldConfig) -> tuple[int, int]:
     return x + thing.offset[0], y + thing.offset[1]
 
 
+def nameless_palette(config: WorldConfig, rng: random.Random) -> dict[str, RGB]:
+    """The world's colours replaced by random ones that none of its names, nor its background, is near to.
+
+    In such colours a shape can be shown without showing any pair of shape and colour that the world has.
+    """
+    known = [COLOURS[name] for name in config.colours] + [config.background]
+    return {name: _nameless(known, rng) for name in config.colours}
+
+
+def _nameless(known: Sequence[RGB], rng: random.Random) -> RGB:
+    while True:
+        colour = (rng.randrange(256), rng.randrange(256), rng.randrange(256))
+        if min(math.dist(colour, other) for other in known) > _NAMELESS:
+            return colour
+
+
 @lru_cache(maxsize=1024)
-def _sprite(shape: str, colour: str, extent: float, background: tuple[int, int, int]) -> tuple[Array, int]:
+def _sprite(shape: str, colour: RGB, extent: float, background: RGB) -> tuple[Array, int]:
     reach = math.ceil(extent / 2)
-    alpha = coverage(shape, extent, reach)[..., None]
-    blend = np.asarray(background) * (1 - alpha) + np.asarray(COLOURS[colour]) * alpha
+    alpha = _alpha(shape, extent, reach)[..., None]
+    blend = np.asarray(background) * (1 - alpha) + np.asarray(colour) * alpha
     return np.round(blend).astype(np.uint8), reach
+
+
+@lru_cache(maxsize=256)
+def _alpha(shape: str, extent: float, reach: int) -> Coverage:
+    return coverage(shape, extent, reach)
 
 
 def coverage(shape: str, extent: float, reach: int, shift: tuple[float, float] = (0.0, 0.0), fine: int = 8) -> Coverage:
