@@ -40,7 +40,7 @@ class Drawing:
 class Generation:
     """The section "generation" of config.json: what is done where a request says nothing.
 
-    Drawing and editing have values of their own; the defaults are ILLUME+'s (PAPER section 2). `max_length` is the
+    Drawing and editing have values of their own; the defaults are ILLUME+'s (arXiv 2504.01934). `max_length` is the
     longest conversation with its answer, in ids; `rows` the most rows of one batch.
     """
 

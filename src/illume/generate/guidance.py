@@ -7,7 +7,7 @@ from torch import Tensor
 def combine(
     cond: Float[Tensor, "b v"], uncond: Float[Tensor, "b v"], scale: float | int | Float[Tensor, "b"]
 ) -> Float[Tensor, "b v"]:
-    """`uncond + scale * (cond - uncond)` on log-probabilities (ILLUME+'s inference; PAPER section 2), in float32.
+    """`uncond + scale * (cond - uncond)` on log-probabilities (ILLUME+, arXiv 2504.01934: inference), in float32.
 
     At scale 1 this is `cond` itself up to rounding, at 0 `uncond`; `scale` may differ from row to row. Both sides are
     normalised over the same allowed ids, so that ids which cannot come next have no say in the result.

@@ -10,10 +10,9 @@ from illume.generate.folder import Drawing, Generation
 from illume.generate.request import GREEDY, Sampling
 from illume.models.pixel_decoder import DiffusionDecoderConfig
 from illume.models.presets import decoder_preset
-from illume.models.quantizer import VQConfig
 from illume.models.tokenizer import LevelConfig, TokenizerConfig
 from illume.models.vision_encoder import EncoderConfig
-from illume.recipes.pico import PIXELS, VISION, image_stage, stage1, stage2, stage3
+from illume.recipes.pico import CODES, PIXELS, VISION, image_stage, stage1, stage2, stage3
 from illume.recipes.recipe import BPEConfig, FolderData, FrameConfig, NewDecoderConfig, Recipe, ScoreConfig
 
 
@@ -27,16 +26,16 @@ def own() -> Recipe:
         image_size=48,
         text=BPEConfig(size=2048),
         encoder=EncoderConfig(image_size=48, patch=8, width=128, layers=3),
-        tokenizer=TokenizerConfig((LevelConfig(VQConfig(num_codes=1024, dim=16)),)),
+        tokenizer=TokenizerConfig((LevelConfig(CODES),)),
         pixel_decoder=DiffusionDecoderConfig(channels=(64, 128, 128)),
         decoder=NewDecoderConfig(decoder_preset("pico")),
-        encoder_stage=image_stage("encoder", 1500, 128, images, VISION),
-        tokenizer_stage=image_stage("tokenizer", 1500, 128, images, VISION),
-        pixel_stage=image_stage("pixel_decoder", 2500, 32, images, PIXELS, ema=0.995),
+        encoder_stage=image_stage("encoder", 800, 128, images, VISION),
+        tokenizer_stage=image_stage("tokenizer", 1000, 128, images, VISION),
+        pixel_stage=image_stage("pixel_decoder", 1500, 32, images, PIXELS, ema=0.995),
         stages=(
             stage1(20, {"caption": 0.5, "reconstruct": 0.5}),
-            stage2(200, {"caption": 0.25, "draw": 0.6, "reconstruct": 0.1, "text": 0.05}),
-            stage3(900, {"draw": 0.7, "caption": 0.2, "reconstruct": 0.1}),
+            stage2(150, {"caption": 0.25, "draw": 0.6, "reconstruct": 0.1, "text": 0.05}),
+            stage3(600, {"draw": 0.7, "caption": 0.2, "reconstruct": 0.1}),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=6,
