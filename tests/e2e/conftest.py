@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from fixtures.tiny_recipe import tiny_pico
 
+from fixtures.tiny_recipe import tiny_pico
 from illume import cli
 from illume.core.config import dump_yaml
 

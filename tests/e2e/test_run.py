@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from fixtures.imagefolder import make_image_folder
 from fixtures.tiny_recipe import tiny_own, tiny_pico
-
 from illume.api import load
 from illume.core.config import dump_yaml, load_yaml
 from illume.core.errors import CheckpointError

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.errors import FormatError
@@ -15,10 +15,6 @@ from illume.vocab.grammar import Grammar, IdSet, State
 from illume.vocab.layout import VocabLayout
 from illume.vocab.messages import ImageFrame, ImagePart, Message, SizePart, TextPart
 from illume.vocab.text import CHATML, PLAIN, VICUNA, ChatTemplate, TextFormat, train_byte_bpe
-
-LAW = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
 
 TRAPS = (
     "<|im_end|>",
@@ -173,7 +169,6 @@ def check_round_trip(world: World, messages: list[Message], render: Callable[...
     assert len(rendered.ids) == len(rendered.loss_mask) == len(rendered.places)
 
 
-@LAW
 @given(rendered_cases())
 def test_parse_undoes_render(case: tuple[World, list[Message]]) -> None:
     check_round_trip(*case)
@@ -201,7 +196,6 @@ def test_parse_undoes_render_on_two_unequal_levels(row_ends: bool, level_markers
     check_round_trip(replace(TWO, layout=layout, reading="codes"), two_drawings())
 
 
-@LAW
 @given(st.integers(1, 4), st.booleans(), st.booleans())
 def test_square_images_parse_without_their_slots(side: int, row_ends: bool, reread: bool) -> None:
     layout = VocabLayout(TWO.text.size, (5,), row_ends=row_ends, level_markers=False, reread=reread)
@@ -272,7 +266,6 @@ def check_accepted(world: World, messages: list[Message], frame: ImageFrame | No
             state, at = grammar.step(state, id), at + 1
 
 
-@LAW
 @given(generated_cases())
 def test_the_grammar_accepts_what_is_rendered(case: tuple[World, list[Message], tuple[ImageFrame, bool]]) -> None:
     world, messages, (frame, sized) = case
@@ -331,7 +324,6 @@ def check_walk(world: World, grammar: Grammar, start: State, choose: Callable[[I
     assert all(image.codes is not None and start.frame in (None, image.frame) for image in images)
 
 
-@LAW
 @given(walks(), st.data())
 def test_every_walk_of_the_grammar_parses(case: tuple[World, Grammar, State], data: st.DataObject) -> None:
     def choose(allowed: IdSet) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.errors import FormatError
@@ -44,7 +44,6 @@ def is_refused(call: Callable[[], object]) -> bool:
     return False
 
 
-@settings(max_examples=100, deadline=None)
 @given(LAYOUTS)
 def test_ranges_tile_and_codes_are_a_bijection(layout: VocabLayout) -> None:
     check_layout(layout)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from fixtures.tiny_drawing import WIDE, ask, chat, draw, edit, engine
 from illume.generate.engine import Engine
 from illume.generate.request import Request, Result
 from illume.generate.runner import Runner
-from tiny_drawing import WIDE, ask, chat, draw, edit, engine
 
 Build = Callable[[int], Engine]
 

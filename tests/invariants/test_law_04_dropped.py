@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.errors import FormatError
@@ -91,13 +91,11 @@ def check_training_has_shown(sample: Sample, drop: Drop = dropped) -> None:
     assert any(trained.loss_mask[len(unasked.ids) :])
 
 
-@settings(max_examples=80, deadline=None)
 @given(samples())
 def test_the_unconditional_row_differs_only_in_its_instruction(sample: Sample) -> None:
     check_only_the_instruction_differs(sample)
 
 
-@settings(max_examples=80, deadline=None)
 @given(samples())
 def test_training_has_shown_the_context_of_both_rows(sample: Sample) -> None:
     check_training_has_shown(sample)

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fixtures.tiny_drawing import WIDE, chat, draw, edit, engine, layout, text_format
 from illume.generate.request import Request
 from illume.generate.runner import Job, Runner
 from illume.tasks.prompts import dropped
 from illume.vocab.format import render
-from tiny_drawing import WIDE, chat, draw, edit, engine, layout, text_format
 
 REQUESTS = (draw(seed=1), draw("a very small green triangle", WIDE, sized=True, seed=2), edit(seed=3), chat(seed=4))
 ALMOST_ONE = 1 + 1e-9  # asks for the second row, whose logits then weigh nothing

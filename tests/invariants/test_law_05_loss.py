@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import tiny_training
+from fixtures import tiny_training
+from fixtures.tiny_training import STAGE, TinyBatch, TinyObjective, in_processes, train, weights
+from fixtures.tiny_unified import drawing, pack, reading, tiny_unified
 from illume.data.collate import SequenceBatch
 from illume.train import trainer
 from illume.train.lm_objective import LMObjective
 from illume.train.stage import Stage
-from tiny_training import STAGE, TinyBatch, TinyObjective, in_processes, train, weights
-from tiny_unified import drawing, pack, reading, tiny_unified
 
 SAMPLES = (drawing("0"), reading("1"), reading("2"), drawing("3"), reading("1"))
 Result = tuple[list[float], dict[str, Tensor]]  # the losses, and what the weights became

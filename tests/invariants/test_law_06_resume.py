@@ -13,14 +13,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from illume.core.checkpoint import latest
-from illume.core.log import MetricsFile
-from illume.train import state as state_module
-from illume.train import trainer
-from illume.train.callback import Callback
-from illume.train.callbacks import MetricsCallback
-from illume.train.trainer import fit
-from tiny_training import (
+from fixtures.tiny_training import (
     CPU,
     STAGE,
     Recorder,
@@ -34,6 +27,13 @@ from tiny_training import (
     train_slowly,
     weights,
 )
+from illume.core.checkpoint import latest
+from illume.core.log import MetricsFile
+from illume.train import state as state_module
+from illume.train import trainer
+from illume.train.callback import Callback
+from illume.train.callbacks import MetricsCallback
+from illume.train.trainer import fit
 
 Result = tuple[dict[int, float], dict[str, Tensor]]  # the loss of each step, and the last weights
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.tiny_training import CPU, STAGE, TinyLoader, TinyObjective, train
 from illume.core.errors import ConfigError
 from illume.train.interrupt import Interrupt
 from illume.train.objective import named_parameters
@@ -14,7 +15,6 @@ from illume.train.optim import assign_rules
 from illume.train.stage import Rule, Stage
 from illume.train.state import TrainState
 from illume.train.trainer import take_step
-from tiny_training import CPU, STAGE, TinyLoader, TinyObjective, train
 
 STAGES = {
     "some frozen": STAGE,

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from fixtures.tiny_training import CPU, Recorder
+from fixtures.tiny_unified import RULES, drawing, pack, reading, tiny_unified
 from illume.data.collate import SequenceBatch
 from illume.train.lm_objective import LMObjective
 from illume.train.stage import Schedule, Stage
 from illume.train.trainer import fit
-from tiny_training import CPU, Recorder
-from tiny_unified import RULES, drawing, pack, reading, tiny_unified
 
 STAGE = Stage(name="overfit", steps=60, batch_size=4, rules=RULES, schedule=Schedule(warmup=0.03), dtype="float32")
 BATCH = pack((drawing("0"), reading("1")), (drawing("2"), reading("4")))

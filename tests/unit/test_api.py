@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 import illume
+from fixtures.tiny_model_folder import SIZE, tiny_illume, tiny_parts
 from illume.api import Illume, Result, Turn
 from illume.core.errors import CheckpointError, DataError, ModelError, RequestError
 from illume.tasks import prompts
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.vocab.messages import ImagePart, TextPart
-from tiny_model_folder import SIZE, tiny_illume, tiny_parts
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from full_disk import file_size_limit, no_space_in
 from torch import nn
 
+from fixtures.full_disk import file_size_limit, no_space_in
 from illume.core import checkpoint, files
 from illume.core.checkpoint import (
     FORMAT_VERSION,

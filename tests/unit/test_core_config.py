@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.config import config_hash, dump_yaml, from_dict, load_yaml, override, to_dict
@@ -85,7 +85,6 @@ def check_round_trip(cfg, dump, tmp_path_factory):
     assert config_hash(back) == config_hash(cfg)
 
 
-@settings(deadline=None, max_examples=50)
 @given(cfg=RUNS)
 def test_core_config_round_trips_through_plain_data_and_yaml(cfg, tmp_path_factory):
     check_round_trip(cfg, dump_yaml, tmp_path_factory)
@@ -109,7 +108,6 @@ def test_core_config_hash_sees_values_not_how_they_were_written():
     assert re.fullmatch("[0-9a-f]{12}", config_hash(Run()))
 
 
-@settings(deadline=None, max_examples=50)
 @given(cfg=RUNS)
 def test_core_config_overrides_set_what_they_name_and_nothing_else(cfg):
     changed = override(cfg, ["reread=false", "clip=1e-5", "note=123", "size=[8, 16]", "mixture.edit=2"])

@@ -7,8 +7,8 @@ import sys
 import textwrap
 
 import pytest
-from full_disk import file_size_limit, no_space_in
 
+from fixtures.full_disk import file_size_limit, no_space_in
 from illume.core import files
 from illume.core.errors import CheckpointError
 from illume.core.files import atomic_folder, clean_stale, discard, write_bytes, write_json, write_text

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.streams import seed_of, stream
@@ -14,7 +14,6 @@ def identity(keys):
     return [(type(key), key.hex() if isinstance(key, float) else key) for key in keys]
 
 
-@settings(deadline=None, max_examples=50)
 @given(KEYS, KEYS)
 def test_core_streams_equal_keys_and_only_equal_keys_share_a_seed(a, b):
     assert (seed_of(*a) == seed_of(*b)) == (identity(a) == identity(b))

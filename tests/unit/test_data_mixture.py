@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.errors import ConfigError
@@ -47,7 +47,6 @@ def mixture(*weights: float, lengths: tuple[int, ...] = (), seed: int = 0) -> Mi
 
 
 @given(size=st.integers(1, 300), seed=st.integers(0, 5))
-@settings(max_examples=30, deadline=None)
 def test_permuted_is_a_bijection(size: int, seed: int) -> None:
     assert sorted(permuted(index, size, "key", seed) for index in range(size)) == list(range(size))
 
@@ -69,7 +68,6 @@ def test_permuted_refuses_what_is_outside() -> None:
     batch_size=st.integers(1, 40),
     step=st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
 def test_shares_are_exact_over_time(weights: list[float], batch_size: int, step: int) -> None:
     mixed = mixture(*weights)
     draws = mixed.at(step, batch_size)

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.errors import DataError
@@ -11,7 +11,6 @@ from illume.data.packing import pack
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=60))
-@settings(max_examples=80, deadline=None)
 def test_every_sample_is_in_one_row_that_is_long_enough(lengths: list[int]) -> None:
     rows = pack(lengths, 50)
     assert sorted(index for row in rows for index in row) == list(range(len(lengths)))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.tiny_model_folder import SIZE, tiny_encoder, tiny_illume
 from illume.eval.embedder import TowerEmbedder
 from illume.eval.subject import ModelSubject
 from illume.eval.task import Picture
 from illume.train.encoder_objective import Contrast, ContrastConfig
-from tiny_model_folder import SIZE, tiny_encoder, tiny_illume
 
 
 def pictures(number: int = 3) -> list[Picture]:

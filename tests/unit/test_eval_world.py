@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from fixtures.world_subjects import IdleSubject, NoisySubject, PerfectSubject
 from illume.eval.runner import Outcome, run_tasks
 from illume.eval.scorecard import ABILITIES, Scorecard
 from illume.eval.task import Picture, Subject
@@ -18,7 +19,6 @@ from illume.eval.tasks.reconstruct import Reconstruct
 from illume.eval.tasks.see import See
 from illume.tasks.verdict import CRITERIA
 from illume.world import CATEGORIES, PICO, QUESTION_KINDS, holds, oracle, text_split, verdict
-from world_subjects import IdleSubject, NoisySubject, PerfectSubject
 
 N = 24
 TASKS = world_tasks(PICO, N)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from fixtures.tiny_model_folder import CODES, SIZE, tiny_parts
 from illume.generate.draw import Painter
 from illume.generate.engine import Drawn
 from illume.vocab.messages import ImageFrame
-from tiny_model_folder import CODES, SIZE, tiny_parts
 
 SQUARE, WIDE = ImageFrame(((4, 4),)), ImageFrame(((2, 4),))
 

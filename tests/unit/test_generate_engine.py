@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from fixtures.tiny_drawing import SIZE, WIDE, SlowAnswer, ask, chat, draw, edit, engine, layout, picture, text_format
 from illume.core.errors import ModelError, RequestError
 from illume.generate.engine import Engine
 from illume.generate.request import Request, Result, Sampling
@@ -15,7 +16,6 @@ from illume.generate.sequence import Sequence, Stretch
 from illume.tasks import prompts
 from illume.vocab.format import parse_parts
 from illume.vocab.messages import ImagePart, TextPart
-from tiny_drawing import SIZE, WIDE, SlowAnswer, ask, chat, draw, edit, engine, layout, picture, text_format
 
 VARIED = (
     draw(seed=1),

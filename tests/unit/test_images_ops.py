@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -191,7 +191,6 @@ def test_images_ops_missing_files_and_folders_are_named(tmp_path):
 # -- sizes and ranges -----------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     st.integers(1, 40),
     st.integers(1, 40),

@@ -1,7 +1,7 @@
 """Grids and size buckets."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.config import from_dict, to_dict
@@ -11,7 +11,6 @@ from illume.images.sizes import SizeBuckets, grid_of
 SIZES = st.lists(st.tuples(st.integers(1, 2000), st.integers(1, 2000)), min_size=1, max_size=6, unique=True)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 32))
 def test_images_sizes_grids_tile_the_picture(rows, columns, stride):
     assert grid_of((rows * stride, columns * stride), stride) == (rows, columns)
@@ -29,7 +28,6 @@ def test_images_sizes_two_unequal_levels():
         grid_of(32, 0)
 
 
-@settings(deadline=None, max_examples=50)
 @given(SIZES)
 def test_images_sizes_tags_name_each_size(sizes):
     buckets = SizeBuckets(tuple(sizes))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.imagefolder import make_image_folder
+from fixtures.tiny_model_folder import tiny_illume
 from illume.core.config import dump_yaml
 from illume.core.errors import ConfigError, ModelError
 from illume.eval.runner import Outcome
@@ -13,7 +14,6 @@ from illume.eval.scorecard import load
 from illume.recipes import score
 from illume.recipes.pico import pico
 from illume.recipes.recipe import FolderData, RecordsData, ScoreConfig
-from tiny_model_folder import tiny_illume
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import pytest
 import torch
 from rich.console import Console
 
+from fixtures.tiny_training import CPU, STAGE, StopAt, TinyLoader, TinyObjective, weights
 from illume.core.log import MetricsFile
 from illume.train import callbacks as callbacks_module
 from illume.train.callback import Callback
 from illume.train.callbacks import MetricsCallback, ProgressCallback, SampleCallback, TableCallback
 from illume.train.state import TrainState
 from illume.train.trainer import fit
-from tiny_training import CPU, STAGE, StopAt, TinyLoader, TinyObjective, weights
 
 
 def run(*callbacks: Callback, folder: Path | None = None) -> TrainState:

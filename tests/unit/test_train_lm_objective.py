@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fixtures.tiny_unified import TEXT, drawing, pack, reading, tiny_unified
 from illume.core.errors import DataError
 from illume.data.collate import SequenceBatch
 from illume.train.lm_objective import LMObjective, predicted
 from illume.train.objective import named_parameters
-from tiny_unified import TEXT, drawing, pack, reading, tiny_unified
 
 BATCH = pack((drawing("0"), reading("1")), (reading("2"),), (reading("1"), drawing("3")))
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from fixtures.tiny_training import RULES, STAGE, TinyObjective
 from illume.core.errors import ConfigError
 from illume.train.objective import named_parameters
 from illume.train.optim import assign_rules, build_optimizers, optimizer_tensors, parameter_table, set_rates
 from illume.train.stage import Rule
-from tiny_training import RULES, STAGE, TinyObjective
 
 
 def test_groups_have_the_rates_of_their_rules_times_the_factor() -> None:

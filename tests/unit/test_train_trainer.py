@@ -11,13 +11,23 @@ from typing import Any
 import pytest
 import torch
 
+from fixtures.tiny_training import (
+    CPU,
+    STAGE,
+    Recorder,
+    TinyBatch,
+    TinyLoader,
+    TinyObjective,
+    same_weights,
+    train,
+    weights,
+)
 from illume.core.checkpoint import latest
 from illume.core.errors import CheckpointError, ConfigError, DataError
 from illume.train.callback import StepReport
 from illume.train.objective import Loss
 from illume.train.state import TrainState
 from illume.train.trainer import DivergedError, fit
-from tiny_training import CPU, STAGE, Recorder, TinyBatch, TinyLoader, TinyObjective, same_weights, train, weights
 
 
 class At(Recorder):

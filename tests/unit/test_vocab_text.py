@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
@@ -48,7 +48,6 @@ def check_text(tokenizer: Any, text: str) -> None:
     assert all(0 <= id < tokenizer.size for id in ids)
 
 
-@settings(max_examples=150, deadline=None)
 @given(TEXTS.map("".join))
 def test_any_text_comes_back_and_is_never_special(text: str) -> None:
     check_text(tokenizer(), text)
