@@ -35,8 +35,9 @@ class Draw:
     def score(self, item: Item, answer: Picture) -> Score:
         findings = oracle.check(answer, item.prompt.spec, self.config)
         right, category = holds(findings), item.prompt.category
-        example = Example(item.prompt.text, (("", answer),), failures(findings), right)
         test = item.split == "test"
+        label = "" if test else "a pair never seen"
+        example = Example(item.prompt.text, ((label, answer),), failures(findings), right)
         return Score(right, (category,) if test else ("novel", f"novel {category}"), counted=test, example=example)
 
     def baselines(self, subject: Subject, items: Sequence[Item], answers: Sequence[Picture]) -> Mapping[str, float]:
@@ -59,5 +60,7 @@ SPLITS: tuple[Split, ...] = ("test", "novel")
 
 
 def failures(findings: Verdict) -> str:
-    """What is wrong, criterion by criterion; empty where nothing is."""
-    return "; ".join(f"{name}: {f.reason}" for name, f in findings.items() if f.applicable and not f.passed)
+    """What is wrong, criterion by criterion, or the one reason of all; empty where nothing is."""
+    wrong = {name: finding.reason for name, finding in findings.items() if finding.applicable and not finding.passed}
+    reasons = set(wrong.values())
+    return reasons.pop() if len(reasons) == 1 < len(wrong) else "; ".join(f"{n}: {r}" for n, r in wrong.items())
