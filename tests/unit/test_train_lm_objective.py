@@ -26,7 +26,7 @@ def plain_loss(objective: LMObjective, batch: SequenceBatch) -> tuple[float, flo
 
 @pytest.mark.parametrize("chunk", [2048, 3])
 def test_the_loss_is_the_cross_entropy_of_each_next_id(chunk: int) -> None:
-    objective = LMObjective(tiny_unified(), chunk)
+    objective = LMObjective(tiny_unified(), chunk=chunk)
     with torch.no_grad():
         loss = objective.loss(BATCH)
     whole, text, codes = plain_loss(objective, BATCH)
@@ -34,6 +34,24 @@ def test_the_loss_is_the_cross_entropy_of_each_next_id(chunk: int) -> None:
     assert float(loss.metrics["text_loss"]) == pytest.approx(text, abs=1e-5)
     assert float(loss.metrics["code_loss"]) == pytest.approx(codes, abs=1e-5)
     assert sum(int(count) for count in loss.counts.values()) == objective.size(BATCH) == int(BATCH.loss_mask.sum())
+
+
+@torch.no_grad()
+def check_sample_mean(objective: LMObjective) -> None:
+    """The loss is the mean, over samples, of each one's own mean."""
+    parts = [pack((sample,)) for sample in (drawing("0"), reading("1"), reading("2"), reading("1"), drawing("3"))]
+    each = [float(LMObjective(objective.model).loss(part).value) for part in parts]
+    assert objective.size(BATCH) == len(parts)
+    assert float(objective.loss(BATCH).value) == pytest.approx(sum(each) / len(each), abs=1e-5)
+
+
+def test_weighted_by_sample_each_counts_the_same() -> None:
+    check_sample_mean(LMObjective(tiny_unified(), "sample"))
+
+
+def test_the_sample_mean_catches_the_plain_one() -> None:
+    with pytest.raises(AssertionError):
+        check_sample_mean(LMObjective(tiny_unified(), "id"))
 
 
 def test_images_reach_the_loss_through_every_slot() -> None:

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-ROW_STD = 0.02  # as in the published models of the family
+HEAD_STD = 0.02  # as in the published models of the family
+# What enters a model that starts from nothing stands beside adapted features: at 0.02 it would drown among them.
+EMBEDDING_STD = 0.3
 
 
 class SplitRows(nn.Module):
@@ -21,11 +23,13 @@ class SplitRows(nn.Module):
     codes that look alike start alike. `fold` makes them plain rows again.
     """
 
+    std = HEAD_STD  # of the rows at the start
+
     def __init__(self, text_rows: int, vision_rows: int, width: int, code_ranges: tuple[tuple[int, int], ...]) -> None:
         super().__init__()
         self.code_ranges = tuple((start - text_rows, stop - text_rows) for start, stop in code_ranges)
-        self.text = nn.Parameter(torch.empty(text_rows, width).normal_(std=ROW_STD))
-        self.vision = nn.Parameter(torch.empty(vision_rows, width).normal_(std=ROW_STD))
+        self.text = nn.Parameter(torch.empty(text_rows, width).normal_(std=self.std))
+        self.vision = nn.Parameter(torch.empty(vision_rows, width).normal_(std=self.std))
         self.code_projections = nn.ModuleList()
 
     def set_code_vectors(self, vectors: tuple[Float[Tensor, "_ _"], ...]) -> None:
@@ -45,7 +49,7 @@ class SplitRows(nn.Module):
         projection = nn.Linear(dim, width, bias=False, device=codebook.device, dtype=codebook.dtype)
         length = codebook.square().sum(dim=1).mean().sqrt().clamp(min=1e-6)
         with torch.no_grad():
-            projection.weight.normal_().mul_(ROW_STD / length)
+            projection.weight.normal_().mul_(self.std / length)
         return projection
 
     def vision_rows(self) -> Float[Tensor, "v d"]:
@@ -75,6 +79,8 @@ class SplitRows(nn.Module):
 class SplitEmbedding(SplitRows):
     """ids -> embeds."""
 
+    std = EMBEDDING_STD
+
     def forward(self, ids: Int[Tensor, "*b"]) -> Float[Tensor, "*b d"]:
         """Raises IndexError for an id outside the vocabulary."""
         split = self.text.shape[0]
@@ -88,9 +94,9 @@ class PlaceEmbedding(nn.Module):
 
     def __init__(self, levels: int, max_grid: int, width: int) -> None:
         super().__init__()
-        self.level = nn.Parameter(torch.empty(levels, width).normal_(std=ROW_STD))
-        self.row = nn.Parameter(torch.empty(max_grid, width).normal_(std=ROW_STD))
-        self.column = nn.Parameter(torch.empty(max_grid, width).normal_(std=ROW_STD))
+        self.level = nn.Parameter(torch.empty(levels, width).normal_(std=EMBEDDING_STD))
+        self.row = nn.Parameter(torch.empty(max_grid, width).normal_(std=EMBEDDING_STD))
+        self.column = nn.Parameter(torch.empty(max_grid, width).normal_(std=EMBEDDING_STD))
 
     def forward(self, places: Int[Tensor, "b t 3"]) -> Float[Tensor, "b t d"]:
         """(level, row, column) of every position, -1 three times where there is none: those get zeros."""

@@ -19,8 +19,10 @@ class SplitHead(SplitRows):
         """Share the text rows with an embedding."""
         self.text = text
 
-    def forward(self, hidden: Float[Tensor, "m d"], targets: Int[Tensor, " m"], chunk: int = 2048) -> Float[Tensor, ""]:
-        """Cross-entropy in nats, float32, summed over the positions.
+    def forward(
+        self, hidden: Float[Tensor, "m d"], targets: Int[Tensor, " m"], chunk: int = 2048
+    ) -> Float[Tensor, " m"]:
+        """Cross-entropy in nats, float32, of every position.
 
         More than `chunk` positions are done in chunks whose logits are computed again in the backward pass, so that
         only one chunk of logits is ever in memory.
@@ -29,10 +31,9 @@ class SplitHead(SplitRows):
         pieces = list(zip(hidden.split(chunk), targets.split(chunk), strict=True))
         if len(pieces) == 1:
             return _cross_entropy(hidden, targets, text, vision)
-        total = hidden.new_zeros((), dtype=torch.float32)
-        for some, wanted in pieces:
-            total = total + checkpoint(_cross_entropy, some, wanted, text, vision, use_reentrant=False)
-        return total
+        return torch.cat(
+            [checkpoint(_cross_entropy, some, wanted, text, vision, use_reentrant=False) for some, wanted in pieces]
+        )
 
     loss = forward
 
@@ -55,11 +56,11 @@ def _cross_entropy(
     targets: Int[Tensor, " m"],
     text: Float[Tensor, "a d"],
     vision: Float[Tensor, "c d"],
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " m"]:
     """Log-sum-exp over both blocks without ever laying them side by side."""
     text_logits, vision_logits = F.linear(hidden, text).float(), F.linear(hidden, vision).float()
     total = torch.logaddexp(text_logits.logsumexp(dim=-1), vision_logits.logsumexp(dim=-1))
     split = text.shape[0]
     in_text = text_logits.gather(1, targets.clamp(max=split - 1).unsqueeze(1)).squeeze(1)
     in_vision = vision_logits.gather(1, (targets - split).clamp(min=0).unsqueeze(1)).squeeze(1)
-    return (total - torch.where(targets < split, in_text, in_vision)).sum()
+    return total - torch.where(targets < split, in_text, in_vision)

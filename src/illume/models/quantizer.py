@@ -92,6 +92,10 @@ class Quantizer(Protocol):
 
     def decode(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]: ...
 
+    def code_vectors(self) -> Float[Tensor, "k e"]:
+        """What is known of every code, for whoever learns to write codes: what alike codes have in common."""
+        ...
+
     def loss(self, features: Float[Tensor, "b n d"]) -> QuantizerLoss: ...
 
     def after_step(self, step: int, steps: int) -> None:
@@ -153,6 +157,10 @@ class VQ(nn.Module):
     def decode(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """The codebook's vectors of these codes."""
         return self.codebook[codes]
+
+    def code_vectors(self) -> Float[Tensor, "k e"]:
+        """The codebook."""
+        return self.codebook
 
     def loss(self, features: Float[Tensor, "b n d"]) -> QuantizerLoss:
         """Quantise and say what it costs: the commitment alone, for the codebook follows by itself."""
@@ -228,6 +236,14 @@ class ProductVQ(nn.Module):
         """The groups' vectors, side by side."""
         return torch.cat([vq.decode(digit) for vq, digit in zip(self._vqs(), self._digits(codes), strict=True)], dim=-1)
 
+    def code_vectors(self) -> Float[Tensor, "k e"]:
+        """The groups' vectors, and, one-hot, which entry of each group: a code never seen shares its parts with others."""
+        codes = torch.arange(self.num_codes, device=self._vqs()[0].codebook.device)
+        sizes = (group.num_codes for group in self.config.groups)
+        parts = [F.one_hot(digit, size) for digit, size in zip(self._digits(codes), sizes, strict=True)]
+        vectors = self.decode(codes[None])[0]
+        return torch.cat([vectors, *(part.to(vectors.dtype) for part in parts)], dim=-1)
+
     def loss(self, features: Float[Tensor, "b n d"]) -> QuantizerLoss:
         """The mean of the groups' losses; the metrics are of the joint code."""
         losses = [group.loss(part) for group, part in self._parts(features)]
@@ -294,6 +310,10 @@ class SimVQ(nn.Module):
     def decode(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """The codebook's vectors of these codes."""
         return self.codebook[codes]
+
+    def code_vectors(self) -> Float[Tensor, "k e"]:
+        """The codebook."""
+        return self.codebook
 
     def loss(self, features: Float[Tensor, "b n d"]) -> QuantizerLoss:
         """The map is drawn to the features, and the features, `commitment` as strongly, to the map's rows."""

@@ -120,11 +120,9 @@ class VisionTokenizer(nn.Module):
         """The grid of each level for an image of (height, width) pixels."""
         return self.encoder.grids(size)
 
-    def code_vectors(self) -> tuple[Float[Tensor, "_ _"], ...]:
-        """The vector of every code, a level."""
-        device = next(self.parameters()).device
-        levels = self._levels()
-        return tuple(q.decode(torch.arange(q.num_codes, device=device)[None])[0] for q in (v.quantizer for v in levels))
+    def code_vectors(self) -> tuple[Float[Tensor, "k e"], ...]:
+        """What is known of every code, a level: see Quantizer."""
+        return tuple(level.quantizer.code_vectors() for level in self._levels())
 
     def targets(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[tuple[Float[Tensor, "b _ _"], Grid], ...]:
         """The encoder's features, normalised: what the levels read and what they are to give back. No gradient."""

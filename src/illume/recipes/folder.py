@@ -19,7 +19,17 @@ from illume.recipes.recipe import Recipe
 ENCODER = ("data", "image_size", "text", "encoder", "encoder_stage", "contrast", "seed")
 TOKENIZER = (*ENCODER, "tokenizer", "tokenizer_stage")
 PIXEL_DECODER = (*TOKENIZER, "pixel_decoder", "pixel_stage")
-LANGUAGE = (*TOKENIZER, "decoder", "frame", "grid_positions", "code_vectors", "row_length", "rows_per_batch", "drop")
+LANGUAGE = (
+    *TOKENIZER,
+    "decoder",
+    "frame",
+    "grid_positions",
+    "code_vectors",
+    "row_length",
+    "rows_per_batch",
+    "drop",
+    "weighting",
+)
 
 
 class RunFolder:

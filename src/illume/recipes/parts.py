@@ -194,7 +194,7 @@ def train_stages(
             rows_per_batch=recipe.rows_per_batch,
             share=share(),
         )
-        objective = LMObjective(model)
+        objective = LMObjective(model, recipe.weighting)
         with folder.part(stage.name):
             fit_part(folder, stage.name, objective, loader, stage, sampler)
 

@@ -28,6 +28,9 @@ PIXELS = (Rule(r".*", 2e-3),)
 # Two small codebooks side by side, so that a shape and a colour that were never seen together have a code all the same.
 CODES = ProductVQConfig(groups=(VQConfig(num_codes=128, dim=8), VQConfig(num_codes=16, dim=8)))
 
+# A code's own row moves slowly beside what it shares with others: or codes never seen would be unlearnt.
+CODE_ROW_RATE = 1e-4
+
 
 def pico() -> Recipe:
     """About eight minutes on two cores, scoring included."""
@@ -48,7 +51,7 @@ def pico() -> Recipe:
         stages=(
             stage1(20, {"caption": 0.5, "reconstruct": 0.5}),
             stage2(100, {"draw": 0.6, "caption": 0.2, "reconstruct": 0.15, "text": 0.05}),
-            stage3(360, {"draw": 0.45, "edit": 0.25, "chat": 0.15, "assess": 0.1, "caption": 0.05}),
+            stage3(360, {"draw": 0.4, "edit": 0.25, "chat": 0.2, "assess": 0.1, "caption": 0.05}),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=4,
@@ -108,9 +111,10 @@ def stage3(steps: int, mixture: dict[str, float]) -> Stage:
 
 def language_rules(encoder_rate: float) -> tuple[Rule, ...]:
     """Muon for the language model's matrices, AdamW for the rest of it, and a rate of its own for the encoder."""
-    matrix = r"decoder\..*_proj\.weight"
+    matrix, codes = r"decoder\..*_proj\.weight", r"(embedding|head)\.vision"
     return (
         Rule(matrix, 0.02, "muon"),
-        Rule(rf"(?!{matrix}$)(?!vision_encoder\.).*", 1e-3),
+        Rule(codes, CODE_ROW_RATE),
+        Rule(rf"(?!{matrix}$|{codes}$|vision_encoder\.).*", 1e-3),
         Rule(r"vision_encoder\..*", encoder_rate),
     )

@@ -9,6 +9,7 @@ from illume.models.painting import PixelDecoderConfig
 from illume.models.tokenizer import TokenizerConfig
 from illume.models.vision_encoder import EncoderConfig, PretrainedEncoderConfig
 from illume.train.encoder_objective import ContrastConfig
+from illume.train.lm_objective import Weighting
 from illume.train.stage import Stage
 from illume.world.scene import WorldConfig
 
@@ -132,6 +133,7 @@ class Recipe:
     row_length: int = 128
     rows_per_batch: int = 64
     drop: float = 0.1
+    weighting: Weighting = "id"
     generation: Generation = Generation()
     score: ScoreConfig = ScoreConfig()
     device: str = "auto"

@@ -4,6 +4,7 @@ It knows no conversation: which ids are predicted, and where images enter, the b
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -16,15 +17,20 @@ from illume.models.unified import Unified
 from illume.train.objective import Loss
 
 
-class LMObjective:
-    """The language model's loss: the mean cross-entropy over the ids with loss (ILLUME, section 3: one loss for text
-    and vision rows). Its metrics are the means over text ids and over codes with their markers.
+Weighting = Literal["id", "sample"]
 
-    `chunk` positions at a time go through the head.
+
+class LMObjective:
+    """The language model's loss: cross-entropy over the ids with loss (ILLUME, section 3: one for text and vision rows).
+
+    `weighting` "id" is the plain mean over ids. "sample" is the mean over samples of each one's mean, so that an answer
+    of two ids counts as much as an image of hundreds. The metrics are plain means over text ids and over codes with
+    their markers. `chunk` positions at a time go through the head.
     """
 
-    def __init__(self, model: Unified, chunk: int = 2048) -> None:
+    def __init__(self, model: Unified, weighting: Weighting = "id", chunk: int = 2048) -> None:
         self.model = model
+        self.weighting = weighting
         self.chunk = chunk
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -32,19 +38,35 @@ class LMObjective:
         return dict(self.model.named_children())
 
     def size(self, batch: SequenceBatch) -> int:
-        return int(batch.loss_mask.sum())
+        """The ids with loss, or the samples that have any."""
+        if self.weighting == "id":
+            return int(batch.loss_mask.sum())
+        return len(sample_numbers(batch.segments)[batch.loss_mask].unique())
 
     def loss(self, batch: SequenceBatch) -> Loss:
-        """The mean loss per predicted id; zero where nothing is predicted."""
+        """The mean loss; zero where nothing is predicted."""
         where = predicted(batch.loss_mask, batch.segments)
         hidden = rearrange(self.hidden(batch), "b t d -> (b t) d")[where - 1]
         targets = rearrange(batch.ids, "b t -> (b t)")[where]
         vision = targets >= self.model.config.text_rows
-        text_sum, code_sum = (self._sum(hidden[region], targets[region]) for region in (~vision, vision))
+        losses = self.model.head(hidden, targets, self.chunk)
         texts, codes = (~vision).sum(), vision.sum()
-        metrics = {"text_loss": text_sum / texts.clamp(min=1), "code_loss": code_sum / codes.clamp(min=1)}
-        value = (text_sum + code_sum) / max(1, len(targets))
+        plain = losses.detach()
+        metrics = {
+            "text_loss": plain[~vision].sum() / texts.clamp(min=1),
+            "code_loss": plain[vision].sum() / codes.clamp(min=1),
+        }
+        value = (losses * self._weights(batch)).sum() / max(1, self.size(batch))
         return Loss(value, metrics, {"text_loss": texts, "code_loss": codes})
+
+    def _weights(self, batch: SequenceBatch) -> Float[Tensor, " m"] | float:
+        """What each predicted id weighs, in the order of `predicted`."""
+        if self.weighting == "id":
+            return 1.0
+        _, sample, count = sample_numbers(batch.segments)[batch.loss_mask].unique(
+            return_inverse=True, return_counts=True
+        )
+        return count[sample].reciprocal()
 
     def hidden(self, batch: SequenceBatch) -> Float[Tensor, "b t d"]:
         """What the decoder makes of every position, images read and put into their slots."""
@@ -67,8 +89,11 @@ class LMObjective:
         ]
         return torch.cat(batch.slot_index), torch.cat(features)
 
-    def _sum(self, hidden: Float[Tensor, "m d"], targets: Int[Tensor, " m"]) -> Float[Tensor, ""]:
-        return self.model.head(hidden, targets, self.chunk) if len(targets) else hidden.sum()
+
+def sample_numbers(segments: Int[Tensor, "b t"]) -> Int[Tensor, "b t"]:
+    """A number for every position, the same within a sample only."""
+    rows = torch.arange(segments.shape[0], device=segments.device)[:, None]
+    return rows * (segments.max() + 2) + segments
 
 
 def predicted(loss_mask: Bool[Tensor, "b t"], segments: Int[Tensor, "b t"]) -> Int[Tensor, " m"]:
