@@ -211,7 +211,11 @@ def show(
     from illume.recipes.show import describe
 
     description = describe(what, overrides or [], limit)
-    answer(description.data, as_json, text=description.text)
+    answer(description.data, as_json, text=None)
+    if not as_json:
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else 120).print(description.text)
 
 
 def load_model(model: str, device: str) -> "Illume":

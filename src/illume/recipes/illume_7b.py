@@ -62,7 +62,7 @@ CODES = LevelConfig(
 
 VISION_ROWS = r"(embedding|head)\.(vision|code_projections\..*)|places\..*"
 TEXT_ROWS = r"(embedding|head)\.text"
-LANGUAGE = rf"decoder\..*|{TEXT_ROWS}|{VISION_ROWS}"
+LANGUAGE = r"(decoder|embedding|head|places)\..*"
 
 
 def illume_7b() -> Recipe:

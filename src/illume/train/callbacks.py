@@ -3,15 +3,25 @@
 It does not know what is trained; what a sample is, a recipe says.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from illume.core.dist import is_main
 from illume.core.log import MetricsFile, Progress, console
 from illume.train.callback import StepReport
-from illume.train.optim import parameter_table
+from illume.train.optim import TableRow, parameter_table
 from illume.train.state import TrainState
+
+
+def rule_table(title: str, rows: Sequence[TableRow]) -> Table:
+    """What each rule of a stage covers, for a person to read."""
+    table = Table(Column("rule", overflow="fold"), "optimizer", "lr", "tensors", "parameters", title=title)
+    for row in rows:
+        figures = (f"{row.lr:g}" if row.trained else "-", str(row.tensors), f"{row.parameters:,}")
+        table.add_row(escape(row.rule), row.optimizer, *figures, style=None if row.trained else "dim")
+    return table
 
 
 class TableCallback:
@@ -20,11 +30,8 @@ class TableCallback:
     def on_start(self, state: TrainState) -> None:
         if not is_main():
             return
-        table = Table("rule", "optimizer", "lr", "tensors", "parameters", title=f"stage {state.stage.name}")
-        for row in parameter_table(state.objective, state.stage):
-            figures = (f"{row.lr:g}" if row.trained else "-", str(row.tensors), f"{row.parameters:,}")
-            table.add_row(row.rule, row.optimizer, *figures, style=None if row.trained else "dim")
-        console.print(table)
+        rows = parameter_table(state.objective, state.stage)
+        console.print(rule_table(f"stage {state.stage.name}", rows))
 
     def on_step(self, state: TrainState, report: StepReport) -> None:
         pass

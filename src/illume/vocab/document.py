@@ -34,19 +34,20 @@ a turn is generated. All of them follow the same frame steps, so they cannot dis
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a sequence in words: text as it reads, a marker, codes, slots."""
+    """A stretch of a sequence in words: text as it reads, a marker, codes, slots; and whose turn it belongs to."""
 
     words: str
     loss: bool
+    role: Role | None
 
 
 def pieces(rendered: Rendered, layout: VocabLayout, text: TextFormat) -> list[Piece]:
-    """A rendered sequence in words, one piece a run of like ids of like loss, for a person to read."""
-    kinds = [(_kind(id, layout, text), loss) for id, loss in zip(rendered.ids, rendered.loss_mask, strict=True)]
+    """A rendered sequence in words, one piece a run of like ids of like loss in one turn, for a person to read."""
+    kinds = [_kind(id, layout, text) for id in rendered.ids]
     result, start = [], 0
-    for (kind, loss), run in groupby(kinds):
+    for (kind, loss, role), run in groupby(zip(kinds, rendered.loss_mask, _roles(rendered.ids, text), strict=True)):
         stop = start + len(list(run))
-        result.append(Piece(_spelt(kind, rendered.ids[start:stop], layout, text), loss))
+        result.append(Piece(_spelt(kind, rendered.ids[start:stop], layout, text), loss, role))
         start = stop
     return result
 
@@ -63,6 +64,14 @@ def document() -> str:
     sections.append("## Conversations\n\nOne level of 2x2 codes. Lines with `+` are predicted with loss.")
     sections += [_example(title, messages, one, text) for title, messages in _conversations()]
     return "\n".join(sections) + "\n"
+
+
+def _roles(ids: Sequence[int], text: TextFormat) -> list[Role | None]:
+    """Whose turn each position belongs to; nobody's before the first turn opens."""
+    roles: list[Role | None] = []
+    for position in range(len(ids)):
+        roles.append(text.role_at(ids, position) or (roles[-1] if roles else None))
+    return roles
 
 
 def _kind(id: int, layout: VocabLayout, text: TextFormat) -> str:
