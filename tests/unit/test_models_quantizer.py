@@ -159,6 +159,14 @@ def test_product_codes_are_all_combinations() -> None:
     assert torch.equal(vectors[:5, 3:], vectors[5:, 3:])
 
 
+def test_product_vectors_tell_which_entry_of_each_group() -> None:
+    quantizer = ProductVQ(ProductVQConfig(groups=(VQConfig(num_codes=2, dim=3), VQConfig(num_codes=5, dim=1))))
+    vectors, entries = quantizer.code_vectors().split([4, 7], dim=1)
+    assert torch.equal(vectors, quantizer.decode(torch.arange(10)[None])[0])
+    assert torch.equal(entries.sum(0), torch.tensor([5.0] * 2 + [2.0] * 5))
+    assert len(entries.unique(dim=0)) == 10
+
+
 def test_metrics_of_an_even_and_of_a_collapsed_codebook() -> None:
     even = code_metrics(torch.arange(8).reshape(2, 4), 8)
     assert even["utilisation"] == 1

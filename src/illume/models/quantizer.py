@@ -269,7 +269,7 @@ class ProductVQ(nn.Module):
             codes = codes * group.num_codes + digit
         return codes
 
-    def _digits(self, codes: Int[Tensor, "b n"]) -> list[Tensor]:
+    def _digits(self, codes: Int[Tensor, "*b"]) -> list[Tensor]:
         digits = []
         for group in reversed(self.config.groups):
             digits.append(codes % group.num_codes)
