@@ -8,8 +8,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from fixtures.tiny_model_folder import tiny_parts
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ModelError
+from illume.data.collate import ImageBatch
 from illume.models.painting import build_pixel_decoder, load_pixel_decoder, shaped_pixel_decoder
 from illume.models.pixel_decoder import DiffusionDecoderConfig, DiffusionPixelDecoder, Noise
 from illume.models.stable_diffusion import (
@@ -20,6 +22,7 @@ from illume.models.stable_diffusion import (
     read_published,
     widened,
 )
+from illume.train.pixel_objective import PixelObjective
 
 SHAPE = StableDiffusionShape(
     channels=(16, 32), layers=1, heads=2, text_width=8, groups=4, latents=4, vae_channels=(4, 8)
@@ -126,6 +129,17 @@ def test_four_samples_with_fixed_noise_are_learnt(decoder: StableDiffusionPixelD
     first, last = overfitted(decoder, steps=40)
     assert last < 0.2 * first
     assert all(parameter.grad is None for parameter in decoder.vae.parameters())
+
+
+def test_the_objective_of_pixel_decoders_drives_it(published: Path) -> None:
+    tokenizer = tiny_parts().tokenizer
+    config = StableDiffusionDecoderConfig(str(published), shape=SHAPE)
+    objective = PixelObjective(build_pixel_decoder(config, tokenizer.dims), tokenizer)
+    batch = ImageBatch(torch.rand(2, 3, 8, 8, generator=seeded()) * 2 - 1, ("one", "two"), ("0", "1"))
+    first = objective.loss(batch).value
+    assert torch.equal(first, objective.loss(batch).value)
+    objective.after_step(1)
+    assert not torch.equal(first, objective.loss(batch).value)
 
 
 def test_the_features_are_learnt_from(decoder: StableDiffusionPixelDecoder) -> None:
