@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fixtures.tiny_model_folder import CODES, SIZE, tiny_parts
+from illume.core.device import generator
 from illume.generate.draw import Painter
 from illume.generate.engine import Drawn
 from illume.vocab.messages import ImageFrame
@@ -32,7 +33,9 @@ def test_painted_one_by_one_an_image_is_the_same_in_company() -> None:
     check_alone_as_in_company(painter())
 
 
-def test_the_check_catches_noise_that_images_share() -> None:
+def test_the_check_catches_noise_that_images_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = generator("cpu", 0)
+    monkeypatch.setattr("illume.generate.draw.generator", lambda *_: shared)
     with pytest.raises(AssertionError):
         check_alone_as_in_company(painter(together=4))
 
@@ -43,9 +46,10 @@ def test_pictures_have_the_size_of_their_frames_in_the_order_given(together: int
     assert [picture.size for picture in pictures] == [SIZE, (8, 4), SIZE]
 
 
-def test_together_differs_by_noise_alone() -> None:
-    images = [drawn(1), drawn(2)]
-    torch.testing.assert_close(painter(4)(images)[0], painter(1)(images)[0], atol=1e-4, rtol=1e-4)
+def test_painted_together_each_image_has_noise_of_its_own() -> None:
+    images = [drawn(1), drawn(2), drawn(3)]
+    for alone, together in zip(painter(1)(images), painter(4)(images), strict=True):
+        torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
 def test_nothing_to_paint_is_no_picture() -> None:

@@ -23,8 +23,8 @@ from illume.vocab.messages import Grid, ImageFrame
 class Painter:
     """Paints images with `steps` steps of a pixel decoder; called, it is what an engine looks at its drawings with.
 
-    Up to `together` images of a size are painted at once, from one stream of noise that the seed of the first of them
-    names. With `together` 1 an image is the same whatever it is painted with, and slower.
+    Each image is painted from noise of its own seed, up to `together` images of a size at once. With `together` 1 it is
+    bit for bit the same whatever it is painted with, and slower.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Painter:
         """Images of one frame."""
         grids = images[0].frame.grids
         codes = tuple(self._codes([image.codes[n] for image in images], grid) for n, grid in enumerate(grids))
-        noise = generator("cpu", images[0].seed)
+        noise = [generator("cpu", image.seed) for image in images]
         features = self.tokenizer.decode(codes)
         painted = self.decoder.draw(features, self._size(grids), self.steps, noise, self.guidance)
         return list(painted.float().cpu())

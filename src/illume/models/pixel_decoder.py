@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DModel
+from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from illume.core.files import write_json
 from illume.models.folder import read_config
 
 FORMAT_VERSION = 1
+# Where noise comes from: one stream for a batch, or one for each image, which then does not depend on its company.
+Generators = torch.Generator | list[torch.Generator] | None
 # The scheduler's unit of time: diffusers counts noise levels from 0 to 1000.
 TIME_SCALE = 1000
 
@@ -64,7 +67,7 @@ class PixelDecoder(Protocol):
         features: tuple[Float[Tensor, "b _ _"], ...],
         size: tuple[int, int],
         steps: int,
-        generator: torch.Generator | None,
+        generator: Generators,
         guidance: float = 1.0,
     ) -> Float[Tensor, "b 3 h w"]: ...
 
@@ -131,12 +134,12 @@ class DiffusionPixelDecoder(nn.Module):
         features: tuple[Float[Tensor, "b _ _"], ...],
         size: tuple[int, int],
         steps: int,
-        generator: torch.Generator | None,
+        generator: Generators,
         guidance: float = 1.0,
     ) -> Float[Tensor, "b 3 h w"]:
-        """Euler steps from noise of `generator` (on the CPU, so that devices agree) to an image in [-1, 1]."""
+        """Euler steps from noise (of generators on the CPU, so that devices agree) to images in [-1, 1]."""
         rows = features[0].shape[0]
-        x = torch.randn(rows, 3, *size, generator=generator).to(features[0].device)
+        x = randn_tensor((rows, 3, *size), generator).to(features[0].device)
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler.config)
         scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=x.device)
         for time in scheduler.timesteps:

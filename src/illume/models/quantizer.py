@@ -237,7 +237,7 @@ class ProductVQ(nn.Module):
         return torch.cat([vq.decode(digit) for vq, digit in zip(self._vqs(), self._digits(codes), strict=True)], dim=-1)
 
     def code_vectors(self) -> Float[Tensor, "k e"]:
-        """The groups' vectors, and, one-hot, which entry of each group: a code never seen shares its parts with others."""
+        """The groups' vectors, and one-hot which entry of each: a code never seen shares its parts with others."""
         codes = torch.arange(self.num_codes, device=self._vqs()[0].codebook.device)
         sizes = (group.num_codes for group in self.config.groups)
         parts = [F.one_hot(digit, size) for digit, size in zip(self._digits(codes), sizes, strict=True)]

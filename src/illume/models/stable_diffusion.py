@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from illume.core.config import from_dict, to_dict
 from illume.core.errors import ModelError
 from illume.core.files import write_json
 from illume.models.folder import read_config
-from illume.models.pixel_decoder import FORMAT_VERSION, Noise, grid_of
+from illume.models.pixel_decoder import FORMAT_VERSION, Generators, Noise, grid_of
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,12 @@ class StableDiffusionPixelDecoder(nn.Module):
         features: tuple[Float[Tensor, "b _ _"], ...],
         size: tuple[int, int],
         steps: int,
-        generator: torch.Generator | None,
+        generator: Generators,
         guidance: float = 1.0,
     ) -> Float[Tensor, "b 3 h w"]:
-        """DDIM steps from noise of `generator` (on the CPU, so that devices agree) to an image in [-1, 1]."""
+        """DDIM steps from noise (of generators on the CPU, so that devices agree) to images in [-1, 1]."""
         rows = features[0].shape[0]
-        x = torch.randn(rows, *self._latent_shape(size), generator=generator).to(features[0].device)
+        x = randn_tensor((rows, *self._latent_shape(size)), generator).to(features[0].device)
         scheduler: Any = DDIMScheduler.from_config(self.scheduler.config)
         scheduler.set_timesteps(steps, device=x.device)
         for time in scheduler.timesteps:
