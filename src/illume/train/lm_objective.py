@@ -16,12 +16,11 @@ from illume.data.collate import SequenceBatch
 from illume.models.unified import Unified
 from illume.train.objective import Loss
 
-
 Weighting = Literal["id", "sample"]
 
 
 class LMObjective:
-    """The language model's loss: cross-entropy over the ids with loss (ILLUME, section 3: one for text and vision rows).
+    """The language model's loss: one cross-entropy over text and vision rows (ILLUME, section 3).
 
     `weighting` "id" is the plain mean over ids. "sample" is the mean over samples of each one's mean, so that an answer
     of two ids counts as much as an image of hundreds. The metrics are plain means over text ids and over codes with
