@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 import typer
@@ -22,11 +21,10 @@ GOLDEN = Path(__file__).parent / "golden_cli.json"
 Illume = Callable[..., Any]
 
 
-def shape(command: click.Command) -> dict[str, Any]:
-    """Commands, arguments, options and defaults: what scripts rely on."""
-    if isinstance(command, click.Group):
-        return {name: shape(command.commands[name]) for name in sorted(command.commands)}
-    return {
+def shape(command: Any) -> dict[str, Any]:
+    """Commands, arguments and options: what scripts rely on."""
+    commands = getattr(command, "commands", {})
+    return {name: shape(commands[name]) for name in sorted(commands)} | {
         parameter.name or "": {
             "kind": parameter.param_type_name,
             "options": sorted(parameter.opts),
