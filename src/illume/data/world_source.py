@@ -29,7 +29,7 @@ from illume.world import (
 from illume.world.render import RGB, nameless_palette, render
 from illume.world.scene import COLOURS
 
-_QUESTIONS = 3  # a conversation; few, for most conversations that a person begins have one
+_QUESTIONS = 4  # a conversation; few, for most conversations that a person begins have one
 _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene has many
 
 

@@ -12,7 +12,7 @@ from illume.models.pixel_decoder import DiffusionDecoderConfig
 from illume.models.presets import decoder_preset
 from illume.models.tokenizer import LevelConfig, TokenizerConfig
 from illume.models.vision_encoder import EncoderConfig
-from illume.recipes.pico import CODES, PIXELS, VISION, image_stage, stage1, stage2, stage3
+from illume.recipes.pico import CODES, PIXELS, TOKENIZER, VISION, image_stage, stage1, stage2, stage3
 from illume.recipes.recipe import BPEConfig, FolderData, FrameConfig, NewDecoderConfig, Recipe, ScoreConfig
 
 
@@ -30,7 +30,7 @@ def own() -> Recipe:
         pixel_decoder=DiffusionDecoderConfig(channels=(64, 128, 128)),
         decoder=NewDecoderConfig(decoder_preset("pico")),
         encoder_stage=image_stage("encoder", 800, 128, images, VISION),
-        tokenizer_stage=image_stage("tokenizer", 1000, 128, images, VISION),
+        tokenizer_stage=image_stage("tokenizer", 1000, 128, images, TOKENIZER),
         pixel_stage=image_stage("pixel_decoder", 1500, 32, images, PIXELS, ema=0.995),
         stages=(
             stage1(20, {"caption": 0.5, "reconstruct": 0.5}),
