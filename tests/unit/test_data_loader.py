@@ -95,3 +95,10 @@ def test_augmentation_is_keyed_keeps_the_shape_and_is_off_by_default() -> None:
     assert len({image.tobytes() for image in made}) > 20
     flipped = [Augment(flip=True)(picture, seed) for seed in range(40)]
     assert 8 < sum(np.array_equal(image, picture) for image in flipped) < 32
+
+
+def test_a_step_is_cut_into_at_least_so_many_micro_batches() -> None:
+    whole, cut = (Share().split(range(10), most=10, least_groups=groups) for groups in (1, 4))
+    assert (len(whole), len(cut)) == (1, 4)
+    assert sorted(item for group in cut for item in group) == list(range(10))
+    assert len(Share().split(range(10), most=2, least_groups=3)) == 5

@@ -30,14 +30,14 @@ class Share:
         if not 0 <= self.rank < self.world_size:
             raise ConfigError(f"rank {self.rank} does not exist among {self.world_size} processes")
 
-    def split(self, items: Sequence[T], most: int) -> list[list[T]]:
-        """This rank's items in groups of at most `most`.
+    def split(self, items: Sequence[T], most: int, least_groups: int = 1) -> list[list[T]]:
+        """This rank's items in groups of at most `most`, and in at least so many groups.
 
         The ranks' items are disjoint and together all. Every rank has as many groups, whatever its number of items
         (sharded models run in step): where they cannot be filled, the last are empty.
         """
         fullest = -(-len(items) // self.world_size)
-        groups = -(-fullest // most)
+        groups = max(-(-fullest // most), least_groups)
         own = items[self.rank :: self.world_size]
         return [list(own[number::groups]) for number in range(groups)]
 
@@ -67,8 +67,8 @@ class SequenceLoader:
     """Packed rows of rendered samples, for the language model.
 
     A step is `batch_size` samples, packed together into rows of `row_length`, whatever the number of processes; the
-    rows are dealt out to the ranks, in micro-batches of at most `rows_per_batch`. Rows are cut to the longest of their
-    micro-batch unless `fixed_length` says otherwise (one shape for a compiled model).
+    rows are dealt out to the ranks, in micro-batches of at most `rows_per_batch`, at least `accumulate` of them. Rows
+    are cut to the longest of their micro-batch unless `fixed_length` says otherwise (one shape for a compiled model).
     """
 
     def __init__(
@@ -79,12 +79,13 @@ class SequenceLoader:
         batch_size: int,
         row_length: int,
         rows_per_batch: int,
+        accumulate: int = 1,
         fixed_length: bool = False,
         share: Share | None = None,
     ) -> None:
         self.mixture, self.examples = mixture, examples
         self.batch_size, self.row_length, self.rows_per_batch = batch_size, row_length, rows_per_batch
-        self.fixed_length = fixed_length
+        self.accumulate, self.fixed_length = accumulate, fixed_length
         self.share = share if share is not None else Share()
         self.gallery = Gallery(mixture)
 
@@ -111,7 +112,7 @@ class SequenceLoader:
                 size=self.gallery.size,
                 length=self.row_length if self.fixed_length or not group else None,
             )
-            for group in self.share.split(self.rows(step), self.rows_per_batch)
+            for group in self.share.split(self.rows(step), self.rows_per_batch, self.accumulate)
         ]
 
 

@@ -47,7 +47,8 @@ class OpenData:
         """Captioned images for a stage that trains encoder, tokenizer or pixel decoder."""
         weights = stage.mixture or dict.fromkeys(self.shown, 1.0)
         mixture = Mixture([(self.shown[name], weight) for name, weight in weights.items()], stage.seed)
-        return ImageLoader(mixture, batch_size=stage.batch_size, share=share)
+        together = -(-stage.batch_size // (share.world_size * stage.accumulate))
+        return ImageLoader(mixture, batch_size=stage.batch_size, images_per_batch=together, share=share)
 
     def images(self, stages: Sequence[Stage]) -> list[Images]:
         """The images whose codes these stages need, each collection once."""

@@ -192,6 +192,7 @@ def train_stages(
             batch_size=stage.batch_size,
             row_length=recipe.row_length,
             rows_per_batch=recipe.rows_per_batch,
+            accumulate=stage.accumulate,
             share=share(),
         )
         objective = LMObjective(model, recipe.weighting)
