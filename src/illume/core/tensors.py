@@ -91,7 +91,10 @@ def _refuse_leftovers(path: Path, num_shards: int) -> None:
 def _save_file(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with _plain_errors(path, "could not be written"), atomic_file(path) as temp:
+        temp.touch()
+        mode = temp.stat().st_mode  # as for any file; safetensors would let nobody else read it
         save_file(plain, temp, metadata)
+        temp.chmod(mode)
 
 
 def _load_file(path: Path, device: str | torch.device) -> dict[str, Tensor]:

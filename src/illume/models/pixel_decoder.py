@@ -20,7 +20,7 @@ from illume.core.checkpoint import load_tensors, save_tensors
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ModelError
 from illume.core.files import write_json
-from illume.models.folder import read_config
+from illume.models.folder import read_config, save_network
 
 FORMAT_VERSION = 1
 # Where noise comes from: one stream for a batch, or one for each image, which then does not depend on its company.
@@ -162,7 +162,7 @@ class DiffusionPixelDecoder(nn.Module):
         """Write a diffusers folder (unet/, scheduler/), our config.json, and the projections of the features."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.unet.save_pretrained(folder / "unet")
+        save_network(folder / "unet", self.unet)
         self.scheduler.save_pretrained(folder / "scheduler")
         save_tensors(folder / "model.safetensors", self.conditions.state_dict())
         plain = {"format_version": FORMAT_VERSION, "pixel_decoder": to_dict(self.config), "dims": list(self.dims)}
@@ -175,8 +175,11 @@ class DiffusionPixelDecoder(nn.Module):
         plain = read_config(folder / "config.json", FORMAT_VERSION)
         config = from_dict(DiffusionDecoderConfig, plain["pixel_decoder"], where=f"{folder}/config.json")
         decoder = cls(config, tuple(plain["dims"]))
-        decoder.unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True)
-        decoder.scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+        try:
+            decoder.unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, low_cpu_mem_usage=False)
+            decoder.scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
+        except OSError as error:
+            raise ModelError(f"{folder}: its diffusers part cannot be read: {error}") from error
         decoder.conditions.load_state_dict(load_tensors(folder / "model.safetensors"))
         return decoder.eval()
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ModelError
 from illume.core.files import write_json
-from illume.models.folder import read_config
+from illume.models.folder import read_config, save_network
 from illume.models.pixel_decoder import FORMAT_VERSION, Generators, Noise, grid_of
 
 
@@ -166,8 +166,8 @@ class StableDiffusionPixelDecoder(nn.Module):
         """Write a diffusers folder (unet/, vae/, scheduler/) and our config.json."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.unet.save_pretrained(folder / "unet")
-        self.vae.save_pretrained(folder / "vae")
+        save_network(folder / "unet", self.unet)
+        save_network(folder / "vae", self.vae)
         self.scheduler.save_pretrained(folder / "scheduler")
         plain = {"format_version": FORMAT_VERSION, "pixel_decoder": to_dict(self.config), "dims": list(self.dims)}
         write_json(folder / "config.json", plain)

@@ -3,7 +3,6 @@
 It does not know images, nor what anyone says. A user's words never become a special id, whatever they spell.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import Protocol
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from illume.core.errors import FormatError
+from illume.core.files import write_json, write_text
 from illume.vocab.messages import ROLES, Role
 
 
@@ -60,7 +60,7 @@ class HuggingFaceTokenizer:
         from transformers import AutoTokenizer  # heavy, and only for tokenizers without a tokenizer.json
 
         try:
-            return cls(AutoTokenizer.from_pretrained(str(name)).backend_tokenizer)
+            return cls(AutoTokenizer.from_pretrained(str(name), trust_remote_code=False).backend_tokenizer)
         except (OSError, ValueError, AttributeError) as error:
             raise FormatError(f"no text tokenizer could be loaded from {name}: {error}") from error
 
@@ -103,10 +103,8 @@ class HuggingFaceTokenizer:
             "additional_special_tokens": list(self._specials),
             "clean_up_tokenization_spaces": False,
         }
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self._tokenizer.save(str(Path(folder) / "tokenizer.json"))
-        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-        (Path(folder) / "tokenizer_config.json").write_text(text, encoding="utf-8")
+        write_text(Path(folder) / "tokenizer.json", self._tokenizer.to_str(pretty=True))
+        write_json(Path(folder) / "tokenizer_config.json", config)
 
 
 def _read(file: Path) -> Tokenizer:

@@ -1,0 +1,112 @@
+"""A model folder on a full disk, with pickles in it, or with a damaged part: nothing is lost, nothing is run."""
+
+import pickle
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import illume
+from fixtures.full_disk import file_size_limit
+from fixtures.tiny_model_folder import tiny_illume
+from illume.core.errors import CheckpointError, IllumeError, ModelError
+from illume.models.pixel_decoder import DiffusionPixelDecoder as PixelDecoder
+from illume.models.tokenizer import VisionTokenizer
+from illume.vocab.text import HuggingFaceTokenizer
+
+WEIGHTS = ("model", "vision_tokenizer/model", "pixel_decoder/model", "pixel_decoder/unet/diffusion_pytorch_model")
+NAMES = ("pytorch_model.bin", "model.bin", "model.pt", "diffusion_pytorch_model.bin", "data.pkl")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("saved") / "model"
+    tiny_illume().save(where)
+    return where
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+class Trap:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = sprung
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.sprung,)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_trap_works(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Trap(tmp_path / "sprung")))
+    assert (tmp_path / "sprung").exists()
+
+
+def test_pickles_beside_the_weights_are_not_opened(folder: Path, tmp_path: Path) -> None:
+    for inside in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        for name in NAMES:
+            (inside / name).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    prompt = "a red circle"
+    assert illume.load(folder, device="cpu").draw(prompt)[0].tobytes() == tiny_illume().draw(prompt)[0].tobytes()
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_a_pickle_in_place_of_weights_is_refused(folder: Path, weights: str, tmp_path: Path) -> None:
+    true = folder / f"{weights}.safetensors"
+    pickled = pickle.dumps(Trap(tmp_path / "sprung"))
+    true.with_suffix(".bin").write_bytes(pickled)
+    for content in (pickled, None):  # a pickle that calls itself safetensors; a pickle alone
+        true.write_bytes(content) if content else true.unlink()
+        with pytest.raises(IllumeError, match=r"model"):
+            illume.load(folder, device="cpu")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_torn_weights_are_refused(folder: Path, weights: str) -> None:
+    path = folder / f"{weights}.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises((ModelError, CheckpointError), match="model"):
+        illume.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("part", "largest"), [(None, 50_000), (HuggingFaceTokenizer, 100), (VisionTokenizer, 9000), (PixelDecoder, 9000)]
+)
+def test_a_disk_that_fills_up_inside_a_part_leaves_the_old_folder(
+    folder: Path, part: Any, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(folder)
+    if part is not None:
+        monkeypatch.setattr(part, "save", limited(part.save, largest))
+    with nullcontext() if part else file_size_limit(largest), pytest.raises(CheckpointError, match="File too large"):
+        tiny_illume().save(folder)
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+    assert illume.load(folder, device="cpu").draw("x")
+
+
+def limited(save: Callable[[Any, Path], None], largest: int) -> Callable[[Any, Path], None]:
+    """The same save, on a disk that is full after so many bytes of a file."""
+
+    def saved(part: Any, folder: Path) -> None:
+        with file_size_limit(largest):
+            save(part, folder)
+
+    return saved
+
+
+def test_others_may_read_the_weights_as_any_file(folder: Path) -> None:
+    modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
+    assert len(modes) == 1
