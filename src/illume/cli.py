@@ -4,7 +4,6 @@ Nothing heavy is imported before a command runs, so `illume --help` is instant.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,16 +34,20 @@ OutOption = Annotated[
     Path, typer.Option("--out", "-o", help="The picture to write; several become NAME-0.png, NAME-1.png, ...")
 ]
 SeedOption = Annotated[int, typer.Option(help="The same seed draws the same picture.")]
-GuidanceOption = Annotated[float | None, typer.Option(help="Guidance scale (1 = none). Default: the model's own.")]
-TemperatureOption = Annotated[
-    float | None, typer.Option(help="Sampling temperature (0 = greedy). Default: the model's own.")
+GuidanceOption = Annotated[
+    float | None, typer.Option(min=0, help="Guidance scale (1 = none). Default: the model's own.")
 ]
-TopKOption = Annotated[int | None, typer.Option("--top-k", help="Sample among the k likeliest (0 = all).")]
+TemperatureOption = Annotated[
+    float | None, typer.Option(min=0, help="Sampling temperature (0 = greedy). Default: the model's own.")
+]
+TopKOption = Annotated[int | None, typer.Option("--top-k", min=0, help="Sample among the k likeliest (0 = all).")]
 TopPOption = Annotated[
-    float | None, typer.Option("--top-p", help="Sample among the likeliest that make up p (1 = all).")
+    float | None, typer.Option("--top-p", min=0, max=1, help="Sample among the likeliest that make up p (1 = all).")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one line of JSON.")]
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
 def version(show: bool) -> None:
@@ -93,6 +96,7 @@ def draw(
 ) -> None:
     """Draw pictures from a prompt, or from every line of a file."""
     wanted = read_prompts(prompt, prompts)
+    check_writable(out)
     illume = load_model(model, device)
     images = illume.draw(wanted, n=n, seed=seed, guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p)
     files = save_images(images, out)
@@ -142,6 +146,7 @@ def edit(
     as_json: JsonOption = False,
 ) -> None:
     """Change an image as the instruction says."""
+    check_writable(out)
     illume = load_model(model, device)
     images = illume.edit(
         image, instruction, n=n, seed=seed, guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p
@@ -242,14 +247,25 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
     return wanted
 
 
-def save_images(images: list[Any], out: Path) -> list[Path]:
-    """Write one image to `out`, several to NAME-0.png, NAME-1.png, ..."""
+def check_writable(out: Path) -> None:
+    """Before anything is drawn: that pictures can be written there."""
     if out.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
         raise UsageError(f"{out}: write pictures as .png, .jpg or .webp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out}: its folder cannot be made: {error}") from error
+
+
+def save_images(images: list[Any], out: Path) -> list[Path]:
+    """Write one image to `out`, several to NAME-0.png, NAME-1.png, ...; each wholly or not at all."""
+    from illume.core.files import atomic_file
+
     names = [out] if len(images) == 1 else [out.with_name(f"{out.stem}-{i}{out.suffix}") for i in range(len(images))]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    formats = {".png": "PNG", ".webp": "WEBP"}
     for image, name in zip(images, names, strict=True):
-        image.save(name)
+        with atomic_file(name) as temp:
+            image.save(temp, formats.get(name.suffix.lower(), "JPEG"))
     return names
 
 
@@ -286,9 +302,7 @@ def main() -> None:
     except IllumeError as error:
         typer.secho(f"illume: {error}", fg="red", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        typer.secho("illume: interrupted; run the same command again to go on", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.secho("illume: interrupted; run the same command again to go on", err=True)
+        raise

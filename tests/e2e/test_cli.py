@@ -12,6 +12,7 @@ import pytest
 import typer
 from PIL import Image
 
+from fixtures.full_disk import file_size_limit
 from illume.cli import app
 from illume.tasks.verdict import Verdict
 from illume.world import PICO, sample_scene
@@ -61,6 +62,16 @@ def test_help_and_import_do_not_import_torch() -> None:
         (["train", "pico", "stages.1.steps=many"], 2, "int"),
         (["train", "own"], 2, "data=FOLDER"),
         (["train", "nowhere.py:recipe"], 2, "no such recipe file"),
+        (["train", "pico", "text.template=none"], 2, "plain, chatml, vicuna"),
+        (["train", "pico", "device=tpu"], 2, "tpu"),
+        (["train", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["train", "own", "data=nowhere"], 1, "nowhere"),
+        (["drow"], 2, "drow"),
+        (["draw", "model", "a", "--n", "0"], 2, "--n"),
+        (["draw", "model", "a", "--top-p", "2"], 2, "--top-p"),
+        (["draw", "model", "a", "-o", "a.gif"], 2, "a.gif"),
+        (["edit", "model", "a"], 2, "--image"),
+        (["chat", "model"], 2, "a question is needed"),
         (["draw", "no-such-model", "a red circle"], 1, "no-such-model"),
         (["draw", "no-such-model"], 2, "--prompts"),
         (["show", "no-such-thing"], 2, "no-such-thing"),
@@ -73,6 +84,43 @@ def test_what_is_wrong_is_said(illume: Illume, arguments: list[str], code: int, 
     answer = illume(*arguments)
     assert (answer.code, said in answer.err) == (code, True), answer
     assert "Traceback" not in answer.err
+
+
+def test_without_arguments_the_help_is_shown(illume: Illume) -> None:
+    answer = illume()
+    assert (answer.code, "Commands:" in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def made(:\n", "SyntaxError"),
+        ("import nowhere_at_all\n", "nowhere_at_all"),
+        ("def made():\n    return 1 / 0\n", "recipe.py:2"),
+        ("def made():\n    return 1\n", "not a Recipe"),
+        ("def other():\n    return 1\n", "it has other"),
+    ],
+)
+def test_what_is_wrong_in_a_recipe_file_is_said(illume: Illume, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "recipe.py").write_text(text)
+    answer = illume("train", f"{tmp_path / 'recipe.py'}:made")
+    assert (answer.code, said in answer.err, "Traceback" in answer.err) == (2, True, False), answer
+
+
+def test_a_recipe_file_is_shown(illume: Illume, tmp_path: Path) -> None:
+    text = "from illume.recipes.pico import pico\n\ndef made():\n    return pico()\n"
+    (tmp_path / "recipe.py").write_text(text)
+    assert illume("show", f"{tmp_path / 'recipe.py'}:made").code == 0
+
+
+def test_pictures_that_cannot_be_written_are_refused(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    before_drawing = illume("draw", "model", "a", "-o", tmp_path / "file" / "a.png")
+    assert (before_drawing.code, "cannot be made" in before_drawing.err) == (2, True)
+    with file_size_limit(100):
+        full = illume("draw", run_folder, "a red circle", "-o", tmp_path / "a.png")
+    assert (full.code, "could not be written" in full.err) == (1, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_draw_writes_pictures(illume: Illume, run_folder: Path, tmp_path: Path) -> None:

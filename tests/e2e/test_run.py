@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,12 @@ def test_a_run_leaves_model_scorecard_and_report(run_folder: Path) -> None:
     assert (run_folder / "samples" / "stage3-000004.png").is_file()
 
 
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def test_metrics_have_every_step_once(run_folder: Path) -> None:
-    rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    steps = [(row["part"], row["step"]) for row in rows]
+    steps = [(row["part"], row["step"]) for row in read_metrics(run_folder)]
     assert len(steps) == len(set(steps))
     assert steps.count(("stage3", 4)) == 1
 
@@ -47,24 +51,38 @@ def test_a_finished_run_is_only_scored_again(run_folder: Path) -> None:
     assert (run_folder / "metrics.jsonl").read_text(encoding="utf-8") == lines
 
 
-def test_a_killed_run_goes_on_to_the_same_model(run_folder: Path, tmp_path: Path) -> None:
-    """SIGKILL in the middle of stage 3; run again, its weights are bit for bit those of the uninterrupted run."""
-    out = tmp_path / "killed"
-    config = tmp_path / "killed.yaml"
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_to_the_same_model(run_folder: Path, tmp_path: Path, how: signal.Signals) -> None:
+    """Stopped in the middle of stage 3 and run again, its weights are bit for bit those of the uninterrupted run."""
+    out = tmp_path / "stopped"
+    config = tmp_path / "stopped.yaml"
     config.write_text(dump_yaml(tiny_pico(out)), encoding="utf-8")
-    environment = dict(os.environ, OMP_NUM_THREADS="1")
-    process = subprocess.Popen([sys.executable, "-m", "illume", "train", str(config)], env=environment)
-    stage3 = out / "checkpoints" / "stage3"
-    deadline = time.monotonic() + 240
-    while not list(stage3.glob("step-*")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (out / "scorecard.json").exists(), "the run ended before it could be killed"
+    code, said = stop_in_stage3(config, out, how)
+    assert not (out / "model").exists(), "the run ended before it could be stopped"
+    if how == signal.SIGINT:
+        assert code == 130
+        assert "run the same command again" in said
+        assert "Traceback" not in said
     run(load_yaml(config, Recipe))
     ours, theirs = (load_tensors(folder / "model" / "model.safetensors") for folder in (out, run_folder))
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if not ours[name].equal(theirs[name])] == []
+    steps = [(row["part"], row["step"]) for row in read_metrics(out)]
+    assert steps == [(row["part"], row["step"]) for row in read_metrics(run_folder)]
+
+
+def stop_in_stage3(config: Path, out: Path, how: signal.Signals) -> tuple[int, str]:
+    """Train in a process of its own; stop it at the first checkpoint of stage 3; its exit code and what it said."""
+    command = [sys.executable, "-m", "illume", "train", str(config)]
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not list((out / "checkpoints" / "stage3").glob("step-*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, said = process.communicate()
+    return process.returncode, said
 
 
 def test_another_configuration_does_not_go_on(run_folder: Path) -> None:

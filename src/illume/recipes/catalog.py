@@ -1,6 +1,7 @@
 """How a recipe is named: built in, a function in a file, or a saved config.yaml; with overrides applied."""
 
-import importlib.util
+import runpy
+import traceback
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -49,16 +50,24 @@ def _from_file(file: str, function: str) -> Recipe:
     path = Path(file)
     if not path.is_file():
         raise ConfigError(f"{file}: no such recipe file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{file}: cannot be read as Python")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    made: Any = getattr(module, function, None)
+    try:
+        module = runpy.run_path(str(path))
+    except Exception as error:
+        raise ConfigError(f"{file}: cannot be run: {_said(error)}") from error
+    made: Any = module.get(function)
     if not callable(made):
-        defined = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        defined = [n for n, value in module.items() if callable(value) and not n.startswith("_")]
         raise ConfigError(f"{file} has no function {function!r}; it has {', '.join(defined)}")
-    recipe = made()
+    try:
+        recipe = made()
+    except Exception as error:
+        raise ConfigError(f"{file}:{function} failed: {_said(error)}") from error
     if not isinstance(recipe, Recipe):
         raise ConfigError(f"{file}:{function} returned {type(recipe).__name__}, not a Recipe")
     return recipe
+
+
+def _said(error: Exception) -> str:
+    """An error of a person's own Python: what it was, and the line it came from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"

@@ -11,6 +11,7 @@ from illume.models.vision_encoder import EncoderConfig, PretrainedEncoderConfig
 from illume.train.encoder_objective import ContrastConfig
 from illume.train.lm_objective import Weighting
 from illume.train.stage import Stage
+from illume.vocab.text import TEMPLATES
 from illume.world.scene import WorldConfig
 
 
@@ -49,6 +50,12 @@ class RecordsData:
     kind: Literal["records"] = "records"
 
 
+def check_template(name: str) -> None:
+    """ValueError where no chat template has this name."""
+    if name not in TEMPLATES:
+        raise ValueError(f"no chat template is called {name!r}; there are {', '.join(TEMPLATES)}")
+
+
 @dataclass(frozen=True)
 class BPEConfig:
     """A byte-level BPE of at most `size` ids, trained on the texts of the data."""
@@ -56,6 +63,9 @@ class BPEConfig:
     kind: Literal["bpe"] = "bpe"
     size: int = 1024
     template: str = "plain"
+
+    def __post_init__(self) -> None:
+        check_template(self.template)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,9 @@ class PretrainedTextConfig:
     name: str
     kind: Literal["pretrained"] = "pretrained"
     template: str = "chatml"
+
+    def __post_init__(self) -> None:
+        check_template(self.template)
 
 
 @dataclass(frozen=True)
