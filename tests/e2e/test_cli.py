@@ -18,6 +18,7 @@ from illume.tasks.verdict import Verdict
 from illume.world import PICO, sample_scene
 from illume.world.render import render
 
+pytestmark = pytest.mark.xdist_group("run")  # one run for all of them
 GOLDEN = Path(__file__).parent / "golden_cli.json"
 Illume = Callable[..., Any]
 

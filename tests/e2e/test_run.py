@@ -21,6 +21,8 @@ from illume.eval.scorecard import load as load_card
 from illume.recipes.recipe import Recipe
 from illume.recipes.run import run
 
+pytestmark = pytest.mark.xdist_group("run")  # one run for all of them
+
 
 def test_a_run_leaves_model_scorecard_and_report(run_folder: Path) -> None:
     card = load_card(run_folder / "scorecard.json")

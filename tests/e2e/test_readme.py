@@ -1,0 +1,123 @@
+"""Law 12: every command in the README runs, on a tiny run in place of runs/demo; the long ones are read as written."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.imagefolder import make_image_folder
+from illume.core.errors import DataError
+from illume.recipes.catalog import resolve
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NO_VERDICT = "verdict"  # a model that has learnt nothing need not write one, but then says so
+pytestmark = pytest.mark.xdist_group("run")
+
+
+def blocks(text: str, *languages: str) -> list[str]:
+    """The code blocks of a Markdown text in these languages."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [block for language, block in found if language in languages]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The commands of its blocks, word by word; a drawing of a tree is none."""
+    for block in blocks(text, "", "sh", "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if re.match(r"(make|illume|python|torchrun) ", line):
+                yield shlex.split(line, comments=True)
+
+
+def check_command(words: list[str], illume: Callable[..., Any]) -> None:
+    """It runs, or, where that takes long, is understood."""
+    match words:
+        case ["make", *targets]:
+            done = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, check=False)
+            assert done.returncode == 0, done.stderr
+        case ["illume", "train", recipe, *overrides]:
+            resolve(recipe, overrides)
+        case ["python", "-m", module, *_]:
+            assert importlib.util.find_spec(module) is not None, module
+        case ["illume", command, *rest]:
+            few = ["score.num_items=6"] if command == "score" else []
+            answer = illume(command, *rest, *few)
+            assert answer.code == 0 or (command == "assess" and NO_VERDICT in answer.err), (words, answer)
+        case _:
+            raise AssertionError(f"teach this test to run {words}")
+
+
+@contextmanager
+def expected_of_a_tiny_model() -> Iterator[None]:
+    """Its answers mean nothing; the last line of the README's Python reads one as a verdict."""
+    try:
+        yield
+    except DataError as error:
+        if NO_VERDICT not in str(error):
+            raise
+
+
+@pytest.fixture
+def here(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the README's commands name."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(run_folder)
+    make_image_folder(tmp_path / "FOLDER", n=8)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_of_the_readme_runs(here: Path, illume: Callable[..., Any]) -> None:
+    found = list(commands(README))
+    told = {tuple(words[:2]) for words in found}
+    wanted = {"train", "draw", "chat", "edit", "assess", "score", "data", "show"}
+    assert told >= {("make", "demo"), ("make", "test"), *(("illume", command) for command in wanted)}
+    for words in found:
+        check_command(words, illume)
+
+
+def test_what_make_demo_trains_is_understood() -> None:
+    printed = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    trained = shlex.split(printed.splitlines()[-1])
+    assert trained[1] == "train"
+    assert resolve(*trained[2:3], trained[3:]).out == "runs/demo"
+
+
+def test_the_python_of_the_readme_runs(here: Path) -> None:
+    (code,) = blocks(README, "python")
+    with expected_of_a_tiny_model():
+        exec(compile(code, "README.md", "exec"), {})
+    assert (here / "green.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["make", "nothing"],
+        ["illume", "train", "pico", "stages.0.stepz=1"],
+        ["illume", "draw", "runs/demo", "--prompt", "x"],
+        ["illume", "chat", "runs/demo", "--image", "gone.png", "what?"],
+        ["python", "-m", "benchmarks.nothing"],
+        ["illume-train", "pico"],
+    ],
+)
+def test_the_check_catches_a_command_that_does_not_run(
+    words: list[str], here: Path, illume: Callable[..., Any]
+) -> None:
+    with pytest.raises(Exception, match=r".") as caught:
+        check_command(words, illume)
+    assert not isinstance(caught.value, KeyboardInterrupt)
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
