@@ -1,7 +1,5 @@
 """Where and in which number format to compute, and torch's random streams; it does not know what is computed."""
 
-import ctypes
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
@@ -82,17 +80,3 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
     # torch has no public question for it; where the private one is gone, float32 is always right.
     asks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(ask is not None and ask() for ask in asks)
-
-
-def keep_freed_memory() -> None:
-    """On Linux, let the allocator keep what training frees at every step instead of handing it back page by page.
-
-    Each step of a small model otherwise takes some 20,000 page faults, a tenth of its time (measured on two cores).
-    Elsewhere it does nothing.
-    """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc; musl has none
-        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

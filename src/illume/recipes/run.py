@@ -10,7 +10,7 @@ import torch
 
 from illume.api import Illume
 from illume.core.config import dump_yaml
-from illume.core.device import keep_freed_memory, pick_device
+from illume.core.device import pick_device
 from illume.core.dist import barrier, close, init_from_env, is_main
 from illume.core.files import write_text
 from illume.core.log import console
@@ -33,7 +33,6 @@ def run(recipe: Recipe) -> dict[str, Any]:
     Returns the scorecard. The folder then holds `model/`, `scorecard.json` and `report.html`. Under torchrun every
     process trains its share; the first one scores.
     """
-    keep_freed_memory()
     init_from_env(pick_device(recipe.device))
     try:
         folder = RunFolder(recipe)
