@@ -43,7 +43,10 @@ def test_two_unequal_levels_of_an_image_that_is_not_square(tokenizer: VisionToke
     assert tokenizer.num_codes == (12, 9)
     assert all(int(level.max()) < number for level, number in zip(codes, tokenizer.num_codes, strict=True))
     assert [tuple(level.shape) for level in tokenizer.decode(codes)] == [(3, 6, 32), (3, 24, 8)]
-    assert [tuple(vectors.shape) for vectors in tokenizer.code_vectors()] == [(12, 4), (9, 4)]
+    assert [tuple(vectors.shape) for vectors in tokenizer.code_vectors()] == [
+        (12, 4),
+        (9, 4 + 3 + 3),
+    ]  # a product code says which entries it joins, too
 
 
 def test_everything_but_the_encoder_gets_a_gradient(tokenizer: VisionTokenizer) -> None:
