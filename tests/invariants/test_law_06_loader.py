@@ -1,7 +1,7 @@
 """Law 6, the data half: a step's batches are a function of the step alone: after a resume, at any world size."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -28,8 +28,19 @@ def images(share: Share) -> Any:
     )
 
 
+OPEN: list[Prefetch] = []
+
+
 def prefetched(share: Share) -> Any:
-    return Prefetch(world_loader(TWO_LEVELS, share))
+    OPEN.append(Prefetch(world_loader(TWO_LEVELS, share)))
+    return OPEN[-1]
+
+
+@pytest.fixture(autouse=True)
+def _end_threads() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
 
 
 def same(a: Sequence[Any], b: Sequence[Any]) -> bool:
