@@ -83,7 +83,8 @@ def test_every_command_of_the_readme_runs(here: Path, illume: Callable[..., Any]
 
 
 def test_what_make_demo_trains_is_understood() -> None:
-    printed = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    dry_run = ["make", "--no-print-directory", "-n", "demo"]
+    printed = subprocess.run(dry_run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     trained = shlex.split(printed.splitlines()[-1])
     assert trained[1] == "train"
     assert resolve(*trained[2:3], trained[3:]).out == "runs/demo"
