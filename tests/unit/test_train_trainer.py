@@ -173,13 +173,14 @@ def test_a_step_without_a_single_element_is_an_error() -> None:
 
 def test_ctrl_c_finishes_the_step_and_saves(tmp_path: Path) -> None:
     loader, recorder = TinyLoader(STAGE), At(5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         fit(TinyObjective(), loader, STAGE, [recorder], folder=tmp_path, device=CPU, config_hash="tiny")
     assert recorder.ended
     newest = latest(tmp_path)
     assert newest is not None
     assert newest.name == "step-00000006"  # asked for during step 5's callbacks, seen at the end of the next step
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_in_the_last_moment_is_not_lost(tmp_path: Path) -> None:
