@@ -53,8 +53,8 @@ def test_parity_catches_blocks_normalised_apart() -> None:
         check_parity(apart)
 
 
-def kept_logits(chunk: int) -> bool:
-    """Whether logits are held from the forward to the backward pass."""
+def kept_sizes(loss: Loss) -> set[int]:
+    """The sizes of what is held from the forward to the backward pass."""
     head, hidden, targets = inputs()
     sizes: list[int] = []
 
@@ -63,13 +63,14 @@ def kept_logits(chunk: int) -> bool:
         return saved
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
-        head.loss(hidden, targets, chunk)
-    return bool({min(chunk, 20) * TEXT, min(chunk, 20) * VISION} & set(sizes))
+        loss(head, hidden, targets)
+    return set(sizes)
 
 
-def test_chunks_keep_no_logits() -> None:
-    assert not kept_logits(chunk=5)
-    assert kept_logits(chunk=20)  # one chunk is not worth computing twice
+def test_no_logits_are_kept() -> None:
+    logits = {20 * TEXT, 20 * VISION, 20 * (TEXT + VISION)}
+    assert not kept_sizes(lambda head, hidden, targets: head.loss(hidden, targets)) & logits
+    assert kept_sizes(reference) & logits
 
 
 def test_no_positions_cost_nothing() -> None:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from illume.models.cross_entropy import linear_cross_entropy
 from illume.models.embedding import SplitRows
 
 
@@ -24,16 +24,9 @@ class SplitHead(SplitRows):
     ) -> Float[Tensor, " m"]:
         """Cross-entropy in nats, float32, of every position.
 
-        More than `chunk` positions are done in chunks whose logits are computed again in the backward pass, so that
-        only one chunk of logits is ever in memory.
+        Logits are made `chunk` positions at a time and never kept: the backward pass makes them again.
         """
-        text, vision = self.text, self.vision_rows()
-        pieces = list(zip(hidden.split(chunk), targets.split(chunk), strict=True))
-        if len(pieces) == 1:
-            return _cross_entropy(hidden, targets, text, vision)
-        return torch.cat(
-            [checkpoint(_cross_entropy, some, wanted, text, vision, use_reentrant=False) for some, wanted in pieces]
-        )
+        return linear_cross_entropy(hidden, targets, self.text, self.vision_rows(), chunk)
 
     loss = forward
 
@@ -49,18 +42,3 @@ class SplitHead(SplitRows):
         if rows.stop > split:
             blocks.append(F.linear(hidden, self.vision_rows()[max(rows.start - split, 0) : rows.stop - split]))
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1)
-
-
-def _cross_entropy(
-    hidden: Float[Tensor, "m d"],
-    targets: Int[Tensor, " m"],
-    text: Float[Tensor, "a d"],
-    vision: Float[Tensor, "c d"],
-) -> Float[Tensor, " m"]:
-    """Log-sum-exp over both blocks without ever laying them side by side."""
-    text_logits, vision_logits = F.linear(hidden, text).float(), F.linear(hidden, vision).float()
-    total = torch.logaddexp(text_logits.logsumexp(dim=-1), vision_logits.logsumexp(dim=-1))
-    split = text.shape[0]
-    in_text = text_logits.gather(1, targets.clamp(max=split - 1).unsqueeze(1)).squeeze(1)
-    in_vision = vision_logits.gather(1, (targets - split).clamp(min=0).unsqueeze(1)).squeeze(1)
-    return total - torch.where(targets < split, in_text, in_vision)
