@@ -3,6 +3,7 @@
 It does not know what the features are used for, nor how images are loaded or resized.
 """
 
+import importlib
 import inspect
 import json
 from dataclasses import asdict, dataclass
@@ -19,15 +20,18 @@ from transformers.utils import cached_file
 
 from illume.core.errors import ModelError
 from illume.models.layers import LONGEST_WRITTEN_OUT, silence
+from illume.models.qwen_vision import QWEN_MODELS, WHERE_IN_WHOLE, feature_width, is_qwen, merged_width, read_qwen
 
 Grid = tuple[int, int]
-# transformers' vision models that take an image as `pixel_values` b 3 h w and give one feature a patch, by model type.
+# transformers' vision models by model type: its module and class. All but Qwen's take an image as `pixel_values`
+# b 3 h w. SigLIP 2 of a fixed resolution is published as SigLIP.
 VISION_MODELS = {
-    "clip_vision_model": "CLIPVisionModel",
-    "siglip_vision_model": "SiglipVisionModel",
-    "dinov2": "Dinov2Model",
-    "dinov2_with_registers": "Dinov2WithRegistersModel",
-    "dinov3_vit": "DINOv3ViTModel",
+    "clip_vision_model": ("", "CLIPVisionModel"),
+    "siglip_vision_model": ("", "SiglipVisionModel"),
+    "dinov2": ("", "Dinov2Model"),
+    "dinov2_with_registers": ("", "Dinov2WithRegistersModel"),
+    "dinov3_vit": ("", "DINOv3ViTModel"),
+    **QWEN_MODELS,
 }
 
 
@@ -36,11 +40,18 @@ class Tap:
     """Where features are taken from: one tap, one level.
 
     `layer` -1 is the model's own output, after its last norm if it has one; other values index its hidden states (0:
-    the embeddings; -2: the last layer but one, LLaVA's choice). `merge` m joins m x m neighbours into one wide feature.
+    the embeddings; -2: the last layer but one, LLaVA's choice). `merge` m joins m x m neighbours into one wide feature;
+    "model" has them joined by the model's own merger (Qwen2-VL's: 2 x 2, to its language model's width).
     """
 
     layer: int = -1
-    merge: int = 1
+    merge: int | Literal["model"] = 1
+
+    def __post_init__(self) -> None:
+        if self.merge == "model" and self.layer != -1:
+            raise ValueError(f"a model's own merger takes its last layer (-1), not layer {self.layer}")
+        if isinstance(self.merge, int) and self.merge < 1:
+            raise ValueError(f"merge joins 1 or more neighbours a side, not {self.merge}")
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,11 @@ class VisionEncoder(nn.Module):
 
     def __init__(self, model: PreTrainedModel, taps: tuple[Tap, ...], pixels: PixelStatistics) -> None:
         super().__init__()
+        own = any(tap.merge == "model" for tap in taps)
+        if own and not is_qwen(model.config):
+            raise ModelError(f"a {model.config.model_type!r} has no merger of its own: give the tap merge=1, 2, ...")
+        if is_qwen(model.config) and not own:
+            model.merger = nn.Identity()  # nobody reads what it gives
         self.model = model
         self.taps = taps
         self.pixels = pixels
@@ -101,22 +117,21 @@ class VisionEncoder(nn.Module):
         return int(self.model.config.patch_size)
 
     @property
-    def image_size(self) -> int:
-        """The side of the images the model was made for, in pixels."""
-        return int(self.model.config.image_size)
-
-    @property
     def dims(self) -> tuple[int, ...]:
         """The width of each level's features."""
-        return tuple(self.model.config.hidden_size * tap.merge**2 for tap in self.taps)
+        config = self.model.config
+        width = feature_width(config) if is_qwen(config) else config.hidden_size
+        return tuple(merged_width(config) if tap.merge == "model" else width * tap.merge**2 for tap in self.taps)
 
     @property
     def strides(self) -> tuple[int, ...]:
         """The side of what a feature stands on, in pixels, a level."""
-        return tuple(self.patch * tap.merge for tap in self.taps)
+        own = getattr(self.model.config, "spatial_merge_size", 1)
+        return tuple(self.patch * (own if tap.merge == "model" else tap.merge) for tap in self.taps)
 
     def grids(self, size: tuple[int, int]) -> tuple[Grid, ...]:
         """The grid of each level for an image of (height, width) pixels. ModelError where it does not divide."""
+        self._grid(size, self.patch * getattr(self.model.config, "spatial_merge_size", 1))
         return tuple(self._grid(size, stride) for stride in self.strides)
 
     def normalise(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
@@ -129,14 +144,21 @@ class VisionEncoder(nn.Module):
         grids = self.grids(size)
         patches = self._grid(size, self.patch)
         inner = any(tap.layer != -1 for tap in self.taps)
-        output = self.model(
-            pixel_values=self.normalise(pixels), output_hidden_states=inner, **_resizing(self.model, size)
-        )
+        output = self._read(self.normalise(pixels), inner)
         levels = []
         for tap, grid in zip(self.taps, grids, strict=True):
+            if tap.merge == "model":
+                levels.append((output.merged, grid))
+                continue
             hidden = output.last_hidden_state if tap.layer == -1 else output.hidden_states[tap.layer]
             levels.append((merged(hidden[:, -patches[0] * patches[1] :], patches, tap.merge), grid))
         return tuple(levels)
+
+    def _read(self, pixels: Float[Tensor, "b 3 h w"], inner: bool) -> Any:
+        """The model's `last_hidden_state` and, if `inner`, its `hidden_states`."""
+        if is_qwen(self.model.config):
+            return read_qwen(self.model, pixels, inner)
+        return self.model(pixel_values=pixels, output_hidden_states=inner, **_resizing(self.model, pixels.shape))
 
     def spec(self) -> dict[str, Any]:
         """All that is needed to build this module again, without weights, as plain data."""
@@ -189,18 +211,37 @@ def small_model(config: EncoderConfig) -> PreTrainedModel:
 
 
 def load_pretrained(config: PretrainedEncoderConfig) -> VisionEncoder:
-    """A vision model, or the vision half of a two-tower one, from a folder or the hub, with its pixel statistics."""
+    """A vision model, or the vision part of a larger one, from a folder or the hub, with its pixel statistics.
+
+    ModelError where it is none that is read here, lacks weights, or does not say how its pixels are normalised.
+    """
     whole = AutoConfig.from_pretrained(config.name)
     vision = getattr(whole, "vision_config", whole)
-    # nothing here reads SigLIP's pooling head
-    without: dict[str, Any] = {"vision_use_head": False} if vision.model_type == "siglip_vision_model" else {}
-    model = vision_model(vision.model_type, config.name).from_pretrained(config.name, **without)
-    path = cached_file(config.name, "preprocessor_config.json")
-    if path is None:
-        raise ModelError(f"{config.name} has no preprocessor_config.json, which says how its pixels are normalised")
-    plain = json.loads(Path(path).read_text())
-    pixels = PixelStatistics(tuple(plain["image_mean"]), tuple(plain["image_std"]))
-    return VisionEncoder(with_attention(model), config.taps, pixels)
+    asked: dict[str, Any] = {}
+    if vision.model_type == "siglip_vision_model":
+        asked["vision_use_head"] = False  # nothing here reads SigLIP's pooling head
+    if is_qwen(vision):
+        asked |= {"config": vision, "key_mapping": {WHERE_IN_WHOLE: ""}}
+    kind = vision_model(vision.model_type, config.name)
+    loaded: Any = kind.from_pretrained(config.name, output_loading_info=True, **asked)
+    model, report = loaded
+    lacking = sorted(report["missing_keys"])
+    if lacking:  # transformers would go on with random ones
+        raise ModelError(f"{config.name} lacks {len(lacking)} weights of a {vision.model_type!r}: {lacking[0]}, ...")
+    return VisionEncoder(with_attention(model), config.taps, pixel_statistics(config.name))
+
+
+def pixel_statistics(name: str) -> PixelStatistics:
+    """How a published model's pixels are normalised: preprocessor_config.json says it, or processor_config.json."""
+    for file, inside in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
+        path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        plain = {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+        plain = plain if inside is None else plain.get(inside, {})
+        if "image_mean" in plain and "image_std" in plain:
+            return PixelStatistics(tuple(plain["image_mean"]), tuple(plain["image_std"]))
+    raise ModelError(
+        f"{name} has no preprocessor_config.json with image_mean and image_std, which say how its pixels are normalised"
+    )
 
 
 def encoder_from_spec(spec: dict[str, Any]) -> VisionEncoder:
@@ -222,13 +263,16 @@ def vision_model(model_type: str, where: str) -> type[PreTrainedModel]:
     """The transformers class of a model type. ModelError if the adapter does not understand it."""
     if model_type not in VISION_MODELS:
         raise ModelError(f"{where} holds a {model_type!r}; the vision models read here are {', '.join(VISION_MODELS)}")
-    found: type[PreTrainedModel] = getattr(transformers, VISION_MODELS[model_type])
+    module, name = VISION_MODELS[model_type]
+    inside = importlib.import_module(f"transformers.{module}") if module else transformers
+    found: type[PreTrainedModel] = getattr(inside, name)
     return found
 
 
 def with_attention(model: PreTrainedModel) -> PreTrainedModel:
     """The same model with attention written out where that is faster: few positions (see layers.attention)."""
-    positions = (int(model.config.image_size) // int(model.config.patch_size)) ** 2
+    size = getattr(model.config, "image_size", None)  # Qwen's have none: any size is theirs
+    positions = LONGEST_WRITTEN_OUT + 1 if size is None else (int(size) // int(model.config.patch_size)) ** 2
     model.set_attn_implementation("eager" if positions <= LONGEST_WRITTEN_OUT else "sdpa")
     return model
 
@@ -242,8 +286,8 @@ def merged(features: Float[Tensor, "b n d"], grid: Grid, merge: int) -> Float[Te
     )
 
 
-def _resizing(model: PreTrainedModel, size: tuple[int, int]) -> dict[str, bool]:
+def _resizing(model: PreTrainedModel, shape: torch.Size) -> dict[str, bool]:
     """What to ask of the model so that it takes an image of another size than its own; some do so by themselves."""
     native = (model.config.image_size, model.config.image_size)
     asks = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
-    return {"interpolate_pos_encoding": True} if asks and size != native else {}
+    return {"interpolate_pos_encoding": True} if asks and tuple(shape[2:]) != native else {}
