@@ -162,3 +162,10 @@ def test_a_token_that_is_not_special_does_not_bracket_turns() -> None:
 def test_importing_the_format_imports_neither_torch_nor_numpy(module: str) -> None:
     code = f"import {module}, sys; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'transformers')))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_fingerprint_is_of_what_ids_mean(tmp_path: Path) -> None:
+    tokenizer().save(tmp_path)
+    assert HuggingFaceTokenizer.load(tmp_path).fingerprint == tokenizer().fingerprint
+    other = train_byte_bpe(["zzz zzz"] * 9, tokenizer().size, PLAIN.specials)
+    assert other.fingerprint != tokenizer().fingerprint

@@ -13,6 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from illume.core.errors import FormatError
 from illume.core.files import write_json, write_text
+from illume.core.streams import seed_of
 from illume.vocab.messages import ROLES, Role
 
 
@@ -27,6 +28,11 @@ class TextTokenizer(Protocol):
     @property
     def special_ids(self) -> frozenset[int]:
         """Every id that no text can yield."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Digits that differ where ids mean other words."""
         ...
 
     def encode(self, text: str) -> list[int]:
@@ -77,6 +83,14 @@ class HuggingFaceTokenizer:
     def special_ids(self) -> frozenset[int]:
         """The ids of the special tokens."""
         return frozenset(self._specials.values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all tokens with their ids; the same whatever wrote the tokenizer's file."""
+        return f"{seed_of(*(f'{id} {token}' for id, token in self._tokens())):016x}"
+
+    def _tokens(self) -> list[tuple[int, str]]:
+        return sorted((id, token) for token, id in self._tokenizer.get_vocab(with_added_tokens=True).items())
 
     def encode(self, text: str) -> list[int]:
         """Plain ids of a text; FormatError for half of a surrogate pair, which is no text."""
