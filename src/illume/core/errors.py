@@ -31,3 +31,12 @@ class ModelError(IllumeError):
 
 class RequestError(IllumeError):
     """A request to a model cannot be served as it stands."""
+
+
+class ContextError(RequestError):
+    """A conversation with room for its answer is `needed` ids long, and the model takes `available`."""
+
+    def __init__(self, message: str, needed: int, available: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.available = available

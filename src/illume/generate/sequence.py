@@ -10,7 +10,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from illume.core.errors import RequestError
+from illume.core.errors import ContextError, RequestError
 from illume.core.streams import seed_of
 from illume.generate.request import Key, Pixels, Request, Result, Usage
 from illume.tasks import prompts
@@ -141,14 +141,17 @@ class Sequence:
         return 2 if self.request.guided else 1
 
     def check_room(self, length: int) -> None:
-        """RequestError if the longest answer asked for does not fit into a row of `length` positions."""
+        """ContextError if the longest answer asked for does not fit into a row of `length` positions."""
         prompt, words = max(len(self.prompt), len(self.dropped)), self.request.max_new_text or 1
         words = 0 if self.request.mode == "image" else words
-        if prompt + words + self.image_room > length:
-            raise RequestError(
-                f"the request needs {prompt + words + self.image_room} positions ({prompt} for the prompt, "
-                f"{self.image_room} for an image, {words} for words) but a row has {length}: "
-                "shorten the conversation, ask for less, or build the engine with a larger max_length"
+        needed = prompt + words + self.image_room
+        if needed > length:
+            raise ContextError(
+                f"the request needs {needed} positions ({prompt} for the prompt, {self.image_room} for an image, "
+                f"{words} for words) but a row has {length}: "
+                "shorten the conversation, ask for less, or build the engine with a larger max_length",
+                needed,
+                length,
             )
 
     def crowded(self, length: int) -> bool:
