@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from illume.core.errors import DataError
-from illume.data.image_files import inside
+from illume.data.folder_files import inside
 from illume.data.metadata import read_image_folder
 from illume.data.problems import Problem, usable
 from illume.data.records import Record, read_records

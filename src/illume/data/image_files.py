@@ -1,15 +1,15 @@
-"""Image files of one folder, decoded once and kept at one size; this module does not know what is said about them."""
+"""Image files of one folder or of tars, decoded once and kept at one size; it does not know what is said of them."""
 
-import os
 from collections.abc import Iterable, Sequence
 from copy import copy
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from illume.core.errors import DataError
 from illume.core.streams import seed_of
+from illume.data.folder_files import Files, FolderFiles
 from illume.data.sources import Size, images_name
 from illume.images import ops
 
@@ -17,14 +17,14 @@ How = Literal["cover", "contain", "stretch"]
 
 
 class ImageFiles:
-    """The `Images` that a folder's files are. A key is "NAME/path of the file in the folder".
+    """The `Images` that files of a folder are (or other `Files`). A key is "NAME/path of the file in the folder".
 
     Decoded images are kept as uint8 until `cache_bytes` of them are held; the rest are decoded whenever asked for.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | Files,
         files: Iterable[str],
         size: int | Size,
         *,
@@ -32,8 +32,10 @@ class ImageFiles:
         name: str | None = None,
         cache_bytes: int = 2 << 30,
     ) -> None:
-        self.folder = folder
-        self.name = images_name(name if name is not None else folder.resolve().name)
+        self.stored: Files = FolderFiles(folder) if isinstance(folder, Path) else folder
+        if name is None and isinstance(folder, Path):
+            name = folder.resolve().name
+        self.name = images_name(name or "")
         self.size: Size = (size, size) if isinstance(size, int) else size
         self.how = how
         self._files = {self.key(file): file for file in files}
@@ -54,7 +56,7 @@ class ImageFiles:
     @property
     def fingerprint(self) -> str:
         """Of the names and lengths of the files (reading them all would cost an epoch) and of how they are fitted."""
-        lengths = [f"{file}:{(self.folder / file).stat().st_size}" for file in self._files.values()]
+        lengths = [f"{file}:{self.stored.size(file)}" for file in self._files.values()]
         return f"{seed_of('files', self.name, *self.size, self.how, *lengths):016x}"
 
     def only(self, files: Iterable[str]) -> "ImageFiles":
@@ -67,25 +69,11 @@ class ImageFiles:
         if key in self._cache:
             return self._cache[key]
         if key not in self._files:
-            raise DataError(f"there is no image {key!r} in {self.folder}")
-        path = self.folder / self._files[key]
-        pixels = ops.to_array(ops.fit(ops.decode(path, str(path)), self.size, self.how))
+            raise DataError(f"there is no image {key!r} in {self.name}")
+        file = self._files[key]
+        picture = ops.decode(self.stored.read(file), self.stored.place(file))
+        pixels = ops.to_array(ops.fit(picture, self.size, self.how))
         pixels.flags.writeable = False
         if len(self._cache) < self._room:
             self._cache[key] = pixels
         return pixels
-
-
-def inside(folder: Path, file: str) -> Path:
-    """The path of `file`, which has to stand in `folder` and exist; else DataError.
-
-    Judged by the name alone: hub downloads are links to files elsewhere, and those are fine.
-    """
-    if PurePosixPath(file).is_absolute() or PureWindowsPath(file).drive or "\0" in file:
-        raise DataError(f"{file!r} has to be a path inside the folder, not an absolute one")
-    if Path(os.path.normpath(file)).parts[:1] in ((), ("..",)):
-        raise DataError(f"{file!r} leads out of the folder")
-    path = folder / file
-    if not path.is_file():
-        raise DataError(f"there is no image {path}")
-    return path

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from illume.core.errors import DataError
-from illume.data.image_files import inside
+from illume.data.folder_files import inside
+from illume.data.json_text import lines_of, parse_line, string
 from illume.data.problems import OnInvalid, Problem
-from illume.data.records import lines_of, parse_line, string
 
 COLUMNS = ("file_name", "text")
 METADATA = ("metadata.csv", "metadata.jsonl")

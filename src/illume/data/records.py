@@ -1,12 +1,13 @@
 """A record is one JSON line, what one training sample says; here it is checked and read, and no image is opened."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from illume.core.errors import DataError
+from illume.data.json_text import kind_of, lines_of, parse_line, string
 from illume.data.problems import OnInvalid, Problem
 from illume.tasks.verdict import Verdict
 
@@ -67,7 +68,7 @@ def validate(obj: object, where: str) -> Record:
 def parse_record(obj: object, where: str = "") -> Record:
     """`validate`, with errors that say only what is wrong."""
     if not isinstance(obj, Mapping):
-        raise DataError(f"a record is a JSON object, not {_kind(obj)}")
+        raise DataError(f"a record is a JSON object, not {kind_of(obj)}")
     task = _task(obj)
     _same_fields(obj, ("task", *FIELDS[task]), optional=("id",), what=f"a record of task {task!r}")
     made: dict[str, Any] = {name: _READ[name](obj[name]) for name in FIELDS[task]}
@@ -93,57 +94,38 @@ def read_records(path: Path, on_invalid: OnInvalid = "raise") -> tuple[list[Reco
     """
     records: list[Record] = []
     problems: list[Problem] = []
+    for where, found in record_rows(path):
+        if isinstance(found, Record):
+            records.append(found)
+        elif on_invalid == "raise":
+            raise DataError(f"{where}: {found}")
+        else:
+            problems.append(Problem(where, str(found)))
+    return records, problems
+
+
+def record_rows(path: Path) -> Iterator[tuple[str, Record | DataError]]:
+    """Each line of a JSON-lines file: where it stands, and its record or what is wrong with it."""
     seen: dict[str, str] = {}
     for where, line in lines_of(path):
         try:
             record = parse_record(parse_line(line), where)
             _claim(record.id, where, seen)
         except DataError as error:
-            if on_invalid == "raise":
-                raise DataError(f"{where}: {error}") from None
-            problems.append(Problem(where, str(error)))
+            yield where, error
         else:
-            records.append(record)
-    return records, problems
+            yield where, record
 
 
-def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The lines of a text file with "file:line" before each; DataError if it is missing, empty or binary."""
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    with path.open("rb") as file:
-        if b"\0" in file.read(4096):
-            raise DataError(f"{path}: this is a binary file, not lines of text")
-        file.seek(0)
-        number = 0
-        for number, line in enumerate(file, start=1):
-            yield f"{path}:{number}", line.rstrip(b"\r\n")
-    if number == 0:
-        raise DataError(f"{path}: the file is empty")
-
-
-def parse_line(line: bytes) -> object:
-    """The JSON value of one line; DataError for bytes that are not UTF-8, no JSON, or a field named twice."""
-    try:
-        return json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        said = f"not JSON: {error.msg} at column {error.colno}" if line.strip() else "the line is empty"
-        raise DataError(said) from None
-    except RecursionError:
-        raise DataError("not a record: brackets in brackets without end") from None
-
-
-def string(value: object, name: str) -> str:
-    """`value` if it is a text with something in it that UTF-8 can write."""
-    if not isinstance(value, str):
-        raise DataError(f"{name} has to be a text, not {_kind(value)}")
-    if not value.strip():
-        raise DataError(f"{name} is empty")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):  # JSON can spell them, no tokenizer can read them
-        raise DataError(f"{name} holds half a surrogate pair, which is no text")
-    return value
+def check_turns(turns: Sequence[Turn], what: str = "messages") -> None:
+    """DataError unless user and assistant alternate, maybe after the system, and the assistant has the last word."""
+    talk = turns[1:] if turns and turns[0].role == "system" else turns
+    for i, turn in enumerate(talk):
+        wanted = ("user", "assistant")[i % 2]
+        if turn.role != wanted:
+            raise DataError(f"{what}[{i + len(turns) - len(talk)}]: {wanted} speaks here, not {turn.role}")
+    if not talk or talk[-1].role != "assistant":
+        raise DataError("the last message has to be the assistant's: there is nothing to learn otherwise")
 
 
 def _task(obj: Mapping[str, object]) -> str:
@@ -166,7 +148,7 @@ def _same_fields(obj: Mapping[str, object], required: tuple[str, ...], optional:
 
 def _images(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise DataError(f"images has to be a list, not {_kind(value)}")
+        raise DataError(f"images has to be a list, not {kind_of(value)}")
     return tuple(string(name, f"images[{i}]") for i, name in enumerate(value))
 
 
@@ -191,19 +173,13 @@ def _messages(value: object) -> tuple[Turn, ...]:
     if not isinstance(value, list) or not value:
         raise DataError("messages has to be a list with at least one message")
     turns = tuple(_turn(message, f"messages[{i}]") for i, message in enumerate(value))
-    talk = turns[1:] if turns[0].role == "system" else turns
-    for i, turn in enumerate(talk):
-        wanted = ("user", "assistant")[i % 2]
-        if turn.role != wanted:
-            raise DataError(f"messages[{i + len(turns) - len(talk)}]: {wanted} speaks here, not {turn.role}")
-    if not talk or talk[-1].role != "assistant":
-        raise DataError("the last message has to be the assistant's: there is nothing to learn otherwise")
+    check_turns(turns)
     return turns
 
 
 def _turn(value: object, where: str) -> Turn:
     if not isinstance(value, Mapping):
-        raise DataError(f"{where} has to be an object, not {_kind(value)}")
+        raise DataError(f"{where} has to be an object, not {kind_of(value)}")
     _same_fields(value, ("role", "content"), (), where)
     if value["role"] not in ROLES:
         raise DataError(f"{where}: unknown role {value['role']!r}; there are {', '.join(ROLES)}")
@@ -230,7 +206,7 @@ def _part(value: object, where: str) -> str | int:
 
 def _verdict(value: object) -> Verdict:
     if not isinstance(value, Mapping):
-        raise DataError(f"verdict has to be an object, not {_kind(value)}")
+        raise DataError(f"verdict has to be an object, not {kind_of(value)}")
     try:
         return Verdict.from_json(json.dumps(value))
     except DataError as error:
@@ -247,24 +223,12 @@ def _plain_turn(turn: Turn) -> dict[str, Any]:
     return {"role": turn.role, "content": content}
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise DataError(f"the field {next(n for n in names if names.count(n) > 1)!r} stands twice in one object")
-    return made
-
-
 def _claim(identity: str | None, where: str, seen: dict[str, str]) -> None:
     if identity is None:
         return
     if identity in seen:
         raise DataError(f"the id {identity!r} is taken by {seen[identity]}")
     seen[identity] = where
-
-
-def _kind(value: object) -> str:
-    return "null" if value is None else type(value).__name__
 
 
 _READ: dict[str, Callable[[object], Any]] = {

@@ -1,23 +1,32 @@
-"""A source made of a file of records and the image files beside it; it knows nothing of mixtures or batches."""
+"""Files of records, with the image files beside them, as a collection and as a source; it knows no mixture or batch."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
-from illume.core.errors import DataError
-from illume.data.image_files import How, ImageFiles, inside
-from illume.data.problems import OnInvalid, Problem, usable
-from illume.data.records import Record, read_records
+from illume.data.collection import CollectionSource, OpenCollection, Row
+from illume.data.folder_files import Files, FolderFiles
+from illume.data.image_files import How
+from illume.data.problems import OnInvalid
+from illume.data.records import record_rows
 from illume.data.sources import Size
 
 
-class RecordsSource:
-    """The records of `path`; their images are paths relative to `folder` (by default where `path` is).
+class RecordsFile:
+    """The records of `path`, JSON lines; their images are paths relative to `folder` (by default where `path` is)."""
 
-    The images go by the name of the source, for another file of the same folder has other images.
+    kind = "records"
 
-    Missing images are found at once, unreadable ones when first asked for; with `on_invalid="skip"` every image is
-    decoded at once, and the records that cannot be used are left out and listed in `problems`.
-    """
+    def __init__(self, path: Path, folder: Path | None = None) -> None:
+        self.path = path
+        self.files: Files = FolderFiles(folder if folder is not None else path.parent)
+        self.ignored: tuple[str, ...] = ()  # a field that nobody reads is an error here
+
+    def rows(self) -> Iterator[Row]:
+        yield from (Row(where, found) for where, found in record_rows(self.path))
+
+
+class RecordsSource(CollectionSource):
+    """A file of records as a source; its images go by the source's name, for another file of the folder has others."""
 
     def __init__(
         self,
@@ -29,25 +38,7 @@ class RecordsSource:
         how: How = "cover",
         on_invalid: OnInvalid = "raise",
     ) -> None:
-        self.name = name if name is not None else path.stem
-        folder = folder if folder is not None else path.parent
-        records, self.problems = read_records(path, on_invalid)
-        records, missing = usable(records, lambda record: [inside(folder, file) for file in record.images], on_invalid)
-        self.images = ImageFiles(
-            folder, dict.fromkeys(file for r in records for file in r.images), size, how=how, name=self.name
-        )
-        records = [replace(r, images=tuple(self.images.key(file) for file in r.images)) for r in records]
-        unreadable: list[Problem] = []
-        if on_invalid == "skip":
-            records, unreadable = usable(records, lambda r: [self.images.image(key) for key in r.images], on_invalid)
-            self.images = self.images.only(dict.fromkeys(self.images.file(key) for r in records for key in r.images))
-        self.problems += missing + unreadable
-        if not records:
-            raise DataError(f"{path}: no record can be used ({len(self.problems)} problems)")
-        self._records = records
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def record(self, index: int) -> Record:
-        return self._records[index]
+        name = name if name is not None else path.stem
+        opened = OpenCollection(RecordsFile(path, folder), size, name=name, how=how, on_invalid=on_invalid)
+        super().__init__(opened)
+        self.problems = opened.problems

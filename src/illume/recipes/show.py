@@ -23,8 +23,9 @@ from torch import nn
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import UsageError
 from illume.data.examples import Pictures, messages
+from illume.data.json_text import lines_of, parse_line
 from illume.data.metadata import METADATA, read_image_folder
-from illume.data.records import Record, lines_of, parse_line, validate
+from illume.data.records import Record, validate
 from illume.generate.folder import TOKENIZER, check_folder
 from illume.models.convert import read_unified_config
 from illume.models.folder import read_config
