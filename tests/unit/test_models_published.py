@@ -1,5 +1,6 @@
 """Published shapes are read as they are written, foreign ones refused; vocabularies grow in kind."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from illume.core.errors import ConfigError, ModelError
 from illume.models.decoder import Decoder, LinearScaling, Llama3Scaling
 from illume.models.presets import DECODERS, decoder_preset
-from illume.models.published import decoder_config, find_folder, load_language_model, published_config
+from illume.models.published import (
+    config_to_publish,
+    decoder_config,
+    find_folder,
+    load_language_model,
+    published_config,
+)
 from illume.models.unified import Unified, UnifiedConfig
 
 OLD: dict[str, Any] = {  # as Llama configurations were written before transformers 5
@@ -62,7 +69,8 @@ def test_both_spellings_of_rotary_scaling(rope: dict[str, Any], scaling: object)
         ({"attention_bias": True}, "attention_bias"),
         ({"mlp_bias": True}, "mlp_bias"),
         ({"hidden_act": "gelu"}, "hidden_act"),
-        ({"model_type": "mistral", "sliding_window": 4096}, "sliding_window"),
+        ({"model_type": "mistral", "sliding_window": 4096}, "sliding_window = 4096"),
+        ({"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 64}, "sliding_window = 64"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"rope_scaling": {"type": "yarn", "factor": 2.0}}, "'yarn'"),
     ],
@@ -70,6 +78,13 @@ def test_both_spellings_of_rotary_scaling(rope: dict[str, Any], scaling: object)
 def test_what_the_decoder_does_not_do_is_refused(foreign: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         decoder_config(OLD | foreign, "here")
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_shape_survives_being_published(name: str) -> None:
+    shape = decoder_preset(name)
+    plain = config_to_publish(shape, 100, tied=shape.tied)
+    assert decoder_config(json.loads(json.dumps(plain)), "here") == shape
 
 
 def test_unreadable_configurations_name_the_file(tmp_path: Path) -> None:

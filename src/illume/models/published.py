@@ -1,4 +1,4 @@
-"""Language models published on Hugging Face, read into ours: Llama, Vicuna, Mistral, Qwen2, Qwen3.
+"""Language models published on Hugging Face, read into ours and written back: Llama, Vicuna, Mistral, Qwen2, Qwen3.
 
 It does not know which rows of a vocabulary a tokenizer uses: how many are text is the caller's to say.
 """
@@ -14,15 +14,17 @@ from huggingface_hub import snapshot_download
 from jaxtyping import Float
 from torch import Tensor
 
-from illume.core.checkpoint import load_tensors
+from illume.core.checkpoint import load_tensors, save_tensors
 from illume.core.device import generator
 from illume.core.errors import ModelError
+from illume.core.files import atomic_folder, write_json
 from illume.models.convert import EMBEDDING, HEAD, WEIGHTS, check_shapes, shapes
 from illume.models.decoder import DecoderConfig, LinearScaling, Llama3Scaling
 from illume.models.embedding import SplitRows
 from illume.models.unified import Unified
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+_CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 # Old checkpoints carry their rotary frequencies; we compute them.
 _COMPUTED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
@@ -77,7 +79,7 @@ def _refuse(plain: Mapping[str, Any], where: str) -> None:
         "hidden_act": plain.get("hidden_act", "silu") not in ("silu", "swish"),
         "attention_bias": plain.get("attention_bias", False),
         "mlp_bias": plain.get("mlp_bias", False),
-        "sliding_window": slides and plain.get("sliding_window") is not None,
+        "sliding_window": slides and plain.get("sliding_window") is not None,  # here a position sees all before it
         "quantization_config": plain.get("quantization_config") is not None,
     }
     for name, refused in foreign.items():
@@ -141,3 +143,71 @@ def _read(folder: Path) -> dict[str, Tensor]:
         raise ModelError(f"{folder} has no {WEIGHTS} (pickled .bin weights are not read: convert them first)")
     tensors = load_tensors(folder / WEIGHTS)
     return {name: tensor for name, tensor in tensors.items() if not _COMPUTED.fullmatch(name)}
+
+
+def save_language_model(
+    folder: str | Path, model: Unified, *, vision_rows: bool = False, max_shard_bytes: int = 5_000_000_000
+) -> None:
+    """Write the language model alone, as transformers' AutoModelForCausalLM reads it: the inverse of loading.
+
+    With `vision_rows` the vocabulary is the whole one, codes and markers too, and so untied; without, text alone.
+    ModelError for a decoder that no published family has.
+    """
+    tensors = language_tensors(model, vision_rows=vision_rows)
+    plain = config_to_publish(model.config.decoder, len(tensors[EMBEDDING]), tied=HEAD not in tensors)
+    plain["dtype"] = str(tensors[EMBEDDING].dtype).removeprefix("torch.")
+    with atomic_folder(folder) as inside:
+        write_json(inside / "config.json", plain)
+        save_tensors(inside / WEIGHTS, tensors, max_shard_bytes=max_shard_bytes)
+
+
+def language_tensors(model: Unified, *, vision_rows: bool = False) -> dict[str, Tensor]:
+    """The decoder and its rows under the published names. A tied head is left out, as it is in published files."""
+    tensors = {f"model.{name}": tensor.detach() for name, tensor in model.decoder.state_dict().items()}
+    for name, part in ((EMBEDDING, model.embedding), (HEAD, model.head)):
+        rows = [part.text, part.vision_rows()] if vision_rows else [part.text]
+        tensors[name] = torch.cat(rows).detach()
+    if model.config.decoder.tied and not vision_rows:
+        del tensors[HEAD]
+    return tensors
+
+
+def config_to_publish(config: DecoderConfig, vocabulary: int, *, tied: bool) -> dict[str, Any]:
+    """Our shape as a published config.json, which `decoder_config` reads back. ModelError where no family is so."""
+    if config.qkv_bias and config.qk_norm:
+        raise ModelError("no published family has both biases (Qwen2's) and norms (Qwen3's) on queries and keys")
+    family = "qwen2" if config.qkv_bias else "qwen3" if config.qk_norm else "llama"
+    return {
+        "model_type": family,
+        "architectures": [_CLASSES[family]],
+        "vocab_size": vocabulary,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "intermediate_size": config.hidden,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.norm_eps,
+        "rope_parameters": _published_rope(config),
+        "tie_word_embeddings": tied,
+        "bos_token_id": None,  # the tokenizer's to say
+        "eos_token_id": None,
+    }
+
+
+def _published_rope(config: DecoderConfig) -> dict[str, Any]:
+    match config.rope_scaling:
+        case None:
+            return {"rope_type": "default", "rope_theta": config.rope_theta}
+        case LinearScaling(factor=factor):
+            return {"rope_type": "linear", "rope_theta": config.rope_theta, "factor": factor}
+        case Llama3Scaling() as scaling:
+            return {
+                "rope_type": "llama3",
+                "rope_theta": config.rope_theta,
+                "factor": scaling.factor,
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_length,
+            }
