@@ -165,8 +165,7 @@ def language_tensors(model: Unified, *, vision_rows: bool = False) -> dict[str, 
     """The decoder and its rows under the published names. A tied head is left out, as it is in published files."""
     tensors = {f"model.{name}": tensor.detach() for name, tensor in model.decoder.state_dict().items()}
     for name, part in ((EMBEDDING, model.embedding), (HEAD, model.head)):
-        rows = [part.text, part.vision_rows()] if vision_rows else [part.text]
-        tensors[name] = torch.cat(rows).detach()
+        tensors[name] = (torch.cat([part.text, part.vision_rows()]) if vision_rows else part.text).detach()
     if model.config.decoder.tied and not vision_rows:
         del tensors[HEAD]
     return tensors
