@@ -56,9 +56,9 @@ def worn(picture: Array, rng: np.random.Generator, kind: str) -> Array:
 # --- the negatives: pictures that are not the scene -------------------------------------------------------------------
 
 
-def full_spec(scene: Scene) -> Spec:
-    pairs = [thing.pair for thing in scene]
-    return describe(Group(*pair, pairs.count(pair)) for pair in set(pairs))
+def full_spec(scene: Scene, config: WorldConfig) -> Spec:
+    kinds = [(*thing.pair, thing.size if config.sized else None) for thing in scene]
+    return describe(Group(shape, colour, kinds.count(k), size) for k in set(kinds) for shape, colour, size in [k])
 
 
 def painted(picture: Array, x: float, y: float, shape: str, colour: tuple[int, int, int], extent: float) -> Array:
@@ -147,6 +147,19 @@ def wrong_shapes(scene: Scene, config: WorldConfig, rng: np.random.Generator) ->
     yield render(arrange([*(o for o in scene if o is not thing), replace(thing, shape=other)]), config)
 
 
+def wrong_sizes(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> Iterator[Array]:
+    """Another size of the world; in a world of one, a size half as large again or a third smaller."""
+    thing = scene.objects[int(rng.integers(len(scene)))]
+    rest = [other for other in scene if other is not thing]
+    if config.sized:
+        other = str(rng.choice([size for size in config.sizes if size != thing.size]))
+        yield render(arrange([*rest, replace(thing, size=other)]), config)
+    x, y = position(thing, config)
+    for factor in (0.66, 1.5) if not config.sized else (0.5, 2.0):
+        picture = render(arrange(rest) if rest else Scene(()), config)
+        yield painted(picture, x, y, thing.shape, COLOURS[thing.colour], config.extent(thing.size) * factor)
+
+
 def wrong_cells(scene: Scene, config: WorldConfig, rng: np.random.Generator) -> Iterator[Array]:
     """An object in another cell: only `same` can tell, for a spec without relation does not say where."""
     thing = scene.objects[int(rng.integers(len(scene)))]
@@ -164,7 +177,18 @@ def between_cells(scene: Scene, config: WorldConfig, rng: np.random.Generator) -
     yield moved
 
 
-NEGATIVES = (blanks, noises, merged, missing, extra, wrong_colours, wrong_shapes, wrong_cells, between_cells)
+NEGATIVES = (
+    blanks,
+    noises,
+    merged,
+    missing,
+    extra,
+    wrong_colours,
+    wrong_shapes,
+    wrong_sizes,
+    wrong_cells,
+    between_cells,
+)
 
 
 # --- the law ----------------------------------------------------------------------------------------------------------
@@ -172,7 +196,7 @@ NEGATIVES = (blanks, noises, merged, missing, extra, wrong_colours, wrong_shapes
 
 def fulfils(picture: Array, scene: Scene, config: WorldConfig) -> bool:
     """Whether the oracle finds all that the full description of the scene says."""
-    return holds(oracle_module.check(picture, full_spec(scene), config))
+    return holds(oracle_module.check(picture, full_spec(scene, config), config))
 
 
 def either(picture: Array, scene: Scene, config: WorldConfig) -> bool:

@@ -85,6 +85,7 @@ def test_training_gives_every_category_enough_weight() -> None:
         {"jitter": 3},
         {"jitter": -1},
         {"test_fraction": 0.0},
+        {"edits": ("resize",)},
     ],
 )
 def test_a_world_that_cannot_be_drawn_is_refused(change: dict) -> None:

@@ -17,13 +17,18 @@ from illume.world import (
     WorldConfig,
     arrange,
     ask,
+    box_of,
     held_out,
+    question_kinds,
     questions,
     sample_edit,
+    sample_edit_chain,
     sample_edit_pair,
+    sample_inpainting,
     sample_scene,
     scene_split,
 )
+from illume.world.render import render
 
 MOVING = replace(PICO, edits=("recolour", "remove", "add", "replace", "move"))
 
@@ -47,6 +52,27 @@ def many() -> list[tuple[Scene, Question]]:
     return asked(PICO, "train", 4000)
 
 
+@pytest.fixture(scope="module")
+def sized() -> list[tuple[Scene, Question]]:
+    return asked(NANO, "train", 600)
+
+
+@pytest.mark.parametrize("kind", ["size", "more", "larger", "same"])
+def test_a_comparison_alone_says_little(sized: list[tuple[Scene, Question]], kind: str) -> None:
+    """By what is compared and how, for there are too many texts to count the answers of each."""
+    short = []
+    for _, question in sized:
+        if question.kind == kind:
+            first = question.text.find(question.answer) < question.text.find(" or ")
+            answer = {"larger": "first" if first else "second"}.get(kind, question.answer)
+            words = [
+                w for w in question.text.split() if w in ("more", "larger", "smaller", "color?", "shape?", "size?")
+            ]
+            short.append(Question(kind, " ".join(words), answer))
+    assert len(short) > 50
+    assert majority(short) <= 0.63
+
+
 @pytest.mark.parametrize("kind", ["exists", "count", "colour", "shape", "where"])
 def test_a_question_alone_says_little(many: list[tuple[Scene, Question]], kind: str) -> None:
     assert majority(question for _, question in many if question.kind == kind) <= 0.6
@@ -68,41 +94,75 @@ def test_balance_catches_questions_whose_answer_is_always_yes(many: list[tuple[S
 
 def test_answers_are_true(many: list[tuple[Scene, Question]]) -> None:
     for scene, question in many:
-        assert is_true(scene, question), (scene, question)
+        assert is_true(scene, question, PICO), (scene, question)
 
 
-def is_true(scene: Scene, question: Question) -> bool:
+def test_answers_in_a_world_of_several_sizes_are_true(sized: list[tuple[Scene, Question]]) -> None:
+    for scene, question in sized:
+        assert is_true(scene, question, NANO), (scene, question)
+    assert {question.kind for _, question in sized} == set(question_kinds(NANO)) > set(question_kinds(PICO))
+
+
+def test_the_check_catches_answers_to_another_scene(sized: list[tuple[Scene, Question]]) -> None:
+    wrong: Counter[str] = Counter()
+    for (scene, _), (_, question) in zip(sized, sized[50:], strict=False):
+        try:
+            wrong[question.kind] += not is_true(scene, question, NANO)
+        except ValueError:  # what is named is not there
+            wrong[question.kind] += 1
+    assert all(wrong[kind] > 5 for kind in question_kinds(NANO)), wrong
+
+
+def is_true(scene: Scene, question: Question, config: WorldConfig) -> bool:
     """Checked from the words alone."""
-    words = question.text.removesuffix("?").split()
+    words = question.text.removesuffix("?").replace(",", "").split()
     if question.kind == "exists":
-        return (len(named(words, scene)) > 0) == (question.answer == "yes")
+        return (len(named(words, scene, config)) > 0) == (question.answer == "yes")
     if question.kind == "count":
-        return len(named(words, scene)) == int(question.answer)
+        return len(named(words, scene, config)) == int(question.answer)
     if question.kind == "relation":
-        return relation_holds(words, scene) == (question.answer == "yes")
-    (thing,) = named(words, scene)
-    return (
-        question.answer
-        == {"colour": thing.colour, "shape": thing.shape, "where": PICO.place(thing.cell)}[question.kind]
-    )
+        return relation_holds(words, scene, config) == (question.answer == "yes")
+    if question.kind in ("more", "larger", "same"):
+        return comparison_holds(question, words, scene, config)
+    (thing,) = named(words, scene, config)
+    truth = {"colour": thing.colour, "shape": thing.shape, "where": config.place(thing.cell), "size": thing.size}
+    return question.answer == truth[question.kind]
 
 
-def named(words: list[str], scene: Scene) -> list[Object]:
-    """The objects that the shapes, colours and places among the words allow."""
+def comparison_holds(question: Question, words: list[str], scene: Scene, config: WorldConfig) -> bool:
+    at = words.index({"more": "than", "larger": "or", "same": "and"}[question.kind])
+    sides = [named(some, scene, config) for some in (words[:at], words[at:])]
+    if question.kind == "more":
+        return (len(sides[0]) > len(sides[1])) == (question.answer == "yes")
+    ((a,), (b,)) = sides
+    if question.kind == "same":
+        attribute = {"color": "colour"}.get(words[-1], words[-1])
+        return (getattr(a, attribute) == getattr(b, attribute)) == (question.answer == "yes")
+    extremest = (max if "larger" in words else min)((a, b), key=lambda thing: config.extent(thing.size))
+    return a.size != b.size and named(question.answer.split(), scene, config) == [extremest]
+
+
+def named(words: list[str], scene: Scene, config: WorldConfig) -> list[Object]:
+    """The objects that the shapes, colours, sizes and places among the words allow."""
     found = list(scene)
     for word in words:
-        shape = next((s for s in PICO.shapes if word in (s, s + "s", s + "es")), None)
+        shape = next((s for s in config.shapes if word in (s, s + "s", s + "es")), None)
         found = [o for o in found if shape in (None, o.shape)]
-        found = [o for o in found if word not in PICO.colours or o.colour == word]
-        found = [o for o in found if word not in ("top", "bottom", "left", "right") or word in PICO.place(o.cell)]
+        found = [o for o in found if word not in config.colours or o.colour == word]
+        found = [o for o in found if word not in config.sizes or o.size == word]
+        places = ("top", "middle", "bottom", "left", "center", "right")
+        found = [o for o in found if word not in places or word in config.place(o.cell)]
     return found
 
 
-def relation_holds(words: list[str], scene: Scene) -> bool:
-    at = next(i for i, word in enumerate(words) if word in ("left", "right", "above", "below"))
-    (a,), (b,) = named(words[:at], scene), named(words[at + 1 :], scene)
-    (ay, ax), (by, bx) = a.cell, b.cell
-    return {"left": ax < bx, "right": ax > bx, "above": ay < by, "below": ay > by}[words[at]]
+def relation_holds(words: list[str], scene: Scene, config: WorldConfig) -> bool:
+    """The relation is the last such word but for the place of what is named: the sides tell one object each."""
+    for at in (i for i, word in enumerate(words) if word in ("left", "right", "above", "below")):
+        a, b = named(words[:at], scene, config), named(words[at + 1 :], scene, config)
+        if len(a) == len(b) == 1:
+            (ay, ax), (by, bx) = a[0].cell, b[0].cell
+            return {"left": ax < bx, "right": ax > bx, "above": ay < by, "below": ay > by}[words[at]]
+    raise ValueError("no relation of one object to another")
 
 
 def test_every_kind_is_asked_and_impossible_ones_are_not(many: list[tuple[Scene, Question]]) -> None:
@@ -136,6 +196,11 @@ def change_is_as_asked(kind: str, instruction: str, source: Scene, target: Scene
     (old,), (fresh,) = gone, new
     if kind == "move":
         return replace(old, cell=fresh.cell) == fresh and config.place(fresh.cell) in instruction
+    if kind == "resize":
+        larger = config.extent(fresh.size) > config.extent(old.size)
+        words = (fresh.size, "enlarge", "bigger") if larger else (fresh.size, "shrink", "smaller")
+        said = any(word in instruction.split() for word in words)
+        return replace(old, size=fresh.size) == fresh and said and old.shape in instruction
     kept = (
         replace(old, colour=fresh.colour)
         if kind == "recolour"
@@ -145,7 +210,8 @@ def change_is_as_asked(kind: str, instruction: str, source: Scene, target: Scene
 
 
 def _says(instruction: str, thing: Object, config: WorldConfig) -> bool:
-    return f"{thing.colour} {thing.shape}" in instruction and instruction.endswith(config.place(thing.cell))
+    name = f"{f'{thing.size} ' if config.sized else ''}{thing.colour} {thing.shape}"
+    return f" {name} " in instruction and instruction.endswith(config.place(thing.cell))
 
 
 @pytest.mark.parametrize("config", [MOVING, NANO])
@@ -158,6 +224,68 @@ def test_an_edit_does_what_it_says_and_nothing_else(config: WorldConfig, split: 
         assert change_is_as_asked(edit.kind, edit.instruction, source, edit.target, config), (source, edit)
         kinds[edit.kind] += 1
     assert kinds == dict.fromkeys(config.edits, 12)
+
+
+@pytest.mark.parametrize("config", [MOVING, NANO])
+@pytest.mark.parametrize("split", ["train", "test", "novel"])
+def test_edits_in_a_row_stay_in_their_split_and_undo_nothing(config: WorldConfig, split: str) -> None:
+    for i in range(30):
+        scene, edits = sample_edit_chain(config, split, i)
+        assert (scene, edits) == sample_edit_chain(config, split, i)
+        assert len({edit.kind for edit in edits}) == len(edits) == 3
+        scenes = [scene, *(edit.target for edit in edits)]
+        assert len(set(scenes)) == 4
+        for source, edit in zip(scenes, edits, strict=False):
+            assert scene_split(edit.target, config) == split
+            assert change_is_as_asked(edit.kind, edit.instruction, source, edit.target, config)
+
+
+def check_only_the_region_changes(source: Scene, target: Scene, box: tuple[int, ...], config: WorldConfig) -> None:
+    """Outside the region the pictures are the same; what stands in another cell keeps out of it."""
+    before, after = render(source, config), render(target, config)
+    left, top, right, bottom = box
+    before[top:bottom, left:right] = after[top:bottom, left:right]
+    assert (before == after).all()
+
+
+@pytest.mark.parametrize("config", [PICO, NANO])
+@pytest.mark.parametrize("split", ["train", "test", "novel"])
+def test_an_inpainting_changes_its_region_alone(config: WorldConfig, split: str) -> None:
+    kinds: Counter[str] = Counter()
+    for i in range(40):
+        source, found = sample_inpainting(config, split, i)
+        assert (source, found) == sample_inpainting(config, split, i)
+        assert scene_split(found.target, config) == split
+        check_only_the_region_changes(source, found.target, found.box, config)
+        there = [thing for thing in found.target if thing.cell in found.cells]
+        if found.kind == "fill":
+            assert len(there) == 1
+            assert there[0].offset == (0, 0)
+            assert found.instruction is not None
+            assert _says(f"{found.instruction} at the {config.place(found.cells[0])}", there[0], config)
+        else:
+            assert (there, found.instruction) == ([], None)
+            assert any(thing.cell in found.cells for thing in source)
+        kinds[found.kind] += 1
+    assert kinds == {"fill": 20, "restore": 20}
+
+
+def test_the_region_check_catches_a_region_too_small() -> None:
+    source, found = sample_inpainting(NANO, "train", 1)
+    left, top, _, _ = found.box
+    with pytest.raises(AssertionError):
+        check_only_the_region_changes(source, found.target, (left, top, left + 1, top + 1), NANO)
+
+
+@pytest.mark.parametrize("config", [PICO, NANO])
+def test_regions_of_cells_tile_the_picture(config: WorldConfig) -> None:
+    covered = Counter(
+        (x, y)
+        for left, top, right, bottom in (box_of((cell,), config) for cell in config.cells)
+        for x in range(left, right)
+        for y in range(top, bottom)
+    )
+    assert covered == dict.fromkeys(((x, y) for x in range(config.size) for y in range(config.size)), 1)
 
 
 def test_edit_law_catches_an_edit_that_moves_something_else() -> None:

@@ -3,10 +3,18 @@
 What is exported here is plain Python; the pictures (`world.render`, `world.oracle`) use numpy and are imported by name.
 """
 
-from illume.world.asking import QUESTION_KINDS, Question, ask, questions
+from illume.world.asking import QUESTION_KINDS, Question, ask, question_kinds, questions
 from illume.world.edits import Edit, propose_edit, sample_edit
+from illume.world.inpainting import INPAINT_KINDS, Inpainting, box_of, propose_inpainting
 from illume.world.language import Caption, caption, perturb, text_split, texts, understand
-from illume.world.sampling import categories_of, sample_edit_pair, sample_prompt, sample_scene
+from illume.world.sampling import (
+    categories_of,
+    sample_edit_chain,
+    sample_edit_pair,
+    sample_inpainting,
+    sample_prompt,
+    sample_scene,
+)
 from illume.world.scene import (
     NANO,
     PICO,
@@ -19,11 +27,13 @@ from illume.world.scene import (
     scene_key,
     scene_split,
 )
-from illume.world.specs import CATEGORIES, CRITERIA, Finding, Group, Spec, Verdict, holds, verdict
+from illume.world.specs import CATEGORIES, Group, Spec
+from illume.world.verdicts import CRITERIA, Finding, Verdict, holds, verdict
 
 __all__ = [
     "CATEGORIES",
     "CRITERIA",
+    "INPAINT_KINDS",
     "NANO",
     "PICO",
     "QUESTION_KINDS",
@@ -31,6 +41,7 @@ __all__ = [
     "Edit",
     "Finding",
     "Group",
+    "Inpainting",
     "Object",
     "Question",
     "Scene",
@@ -40,15 +51,20 @@ __all__ = [
     "WorldConfig",
     "arrange",
     "ask",
+    "box_of",
     "caption",
     "categories_of",
     "held_out",
     "holds",
     "perturb",
     "propose_edit",
+    "propose_inpainting",
+    "question_kinds",
     "questions",
     "sample_edit",
+    "sample_edit_chain",
     "sample_edit_pair",
+    "sample_inpainting",
     "sample_prompt",
     "sample_scene",
     "scene_key",

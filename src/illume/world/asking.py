@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
 
+from illume.world.comparing import COMPARISONS, Asked
 from illume.world.edits import references
 from illume.world.language import with_article
 from illume.world.scene import RELATIONS, Object, Pair, Scene, WorldConfig, pairs_of, related, scene_split
@@ -25,8 +26,13 @@ def questions(scene: Scene, config: WorldConfig, rng: random.Random) -> list[Que
 
     Held-out pairs are named only of scenes that show one, so training never names any.
     """
-    asked = [question for kind in QUESTION_KINDS if (question := ask(scene, config, rng, kind)) is not None]
+    asked = [question for kind in question_kinds(config) if (question := ask(scene, config, rng, kind)) is not None]
     return rng.sample(asked, len(asked))
+
+
+def question_kinds(config: WorldConfig) -> tuple[str, ...]:
+    """The kinds of questions that a world has: those that compare only where sizes differ."""
+    return QUESTION_KINDS + (tuple(COMPARISONS) if config.sized else ())
 
 
 def ask(scene: Scene, config: WorldConfig, rng: random.Random, kind: str) -> Question | None:
@@ -35,12 +41,9 @@ def ask(scene: Scene, config: WorldConfig, rng: random.Random, kind: str) -> Que
     return None if found is None else Question(kind, *found)
 
 
-Asked = tuple[str, str] | None  # the question and its answer
-
-
 def _exists(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
     """The answer is drawn first, then what is asked for: yes and no come equally often with each text."""
-    level = rng.choice(("shape", "colour", "pair"))
+    level = rng.choice(("shape", "colour", "pair", "size") if config.sized else ("shape", "colour", "pair"))
     names, there = _nouns(scene, config, level)
     absent = sorted(names - there)
     yes = rng.random() < 0.5
@@ -55,6 +58,9 @@ def _nouns(scene: Scene, config: WorldConfig, level: str) -> tuple[set[str], set
         return {f"anything {colour}" for colour in config.colours}, {f"anything {thing.colour}" for thing in scene}
     if level == "shape":
         return {with_article(shape) for shape in config.shapes}, {with_article(thing.shape) for thing in scene}
+    if level == "size":
+        near = [with_article(f"{size} {shape}") for size in config.sizes for shape in {o.shape for o in scene}]
+        return set(near), {with_article(f"{thing.size} {thing.shape}") for thing in scene}
     pairs = _near(_named_pairs(scene, config), scene), [thing.pair for thing in scene]
     names, there = ({with_article(f"{colour} {shape}") for shape, colour in some} for some in pairs)
     return names, there
@@ -68,12 +74,18 @@ def _near(pairs: tuple[Pair, ...], scene: Scene) -> list[Pair]:
 
 def _count(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
     """The level of detail is drawn first, then the answer among those possible, then what to count."""
-    level = rng.choices(("all", "shape", "colour", "pair"), (1, 3, 3, 3))[0]
+    levels = {"all": 1, "shape": 3, "colour": 3, "pair": 3} | ({"size": 2, "sized shape": 2} if config.sized else {})
+    level = rng.choices(list(levels), list(levels.values()))[0]
     names, there = {
         "all": (["objects"], ["objects" for _ in scene]),
         "shape": ([plural(shape) for shape in config.shapes], [plural(thing.shape) for thing in scene]),
         "colour": ([f"{c} objects" for c in config.colours], [f"{thing.colour} objects" for thing in scene]),
         "pair": ([f"{c} {plural(s)}" for s, c in _named_pairs(scene, config)], [_several(thing) for thing in scene]),
+        "size": ([f"{size} objects" for size in config.sizes], [f"{thing.size} objects" for thing in scene]),
+        "sized shape": (
+            [f"{size} {plural(shape)}" for size in config.sizes for shape in config.shapes],
+            [f"{thing.size} {plural(thing.shape)}" for thing in scene],
+        ),
     }[level]
     answer = rng.choice(sorted({there.count(name) for name in names}))
     return f"how many {rng.choice([name for name in names if there.count(name) == answer])} are there?", str(answer)
@@ -132,3 +144,5 @@ _ASK: dict[str, Callable[[Scene, WorldConfig, random.Random], Asked]] = {
     "relation": _relation,
 }
 QUESTION_KINDS = tuple(_ASK)
+"""The kinds of every world; `question_kinds` adds those of a world of several sizes."""
+_ASK |= COMPARISONS

@@ -53,11 +53,20 @@ def propose_edit(scene: Scene, config: WorldConfig, rng: random.Random, kind: Ed
 
 
 def references(thing: Object, scene: Scene) -> list[str]:
-    """The expressions that mean this object and no other of the scene: "the circle", "the red circle"."""
+    """The expressions that mean this object and no other of the scene: "the circle", "the red circle".
+
+    Where the sizes of the scene differ, "the small circle" and "the small red circle" too.
+    """
     shapes = Counter(other.shape for other in scene)
     pairs = Counter(other.pair for other in scene)
     found = [f"the {thing.shape}"] if shapes[thing.shape] == 1 else []
-    return found + ([f"the {thing.colour} {thing.shape}"] if pairs[thing.pair] == 1 else [])
+    found += [f"the {thing.colour} {thing.shape}"] if pairs[thing.pair] == 1 else []
+    if len({other.size for other in scene}) > 1:
+        same = [other for other in scene if (other.shape, other.size) == (thing.shape, thing.size)]
+        found += [f"the {thing.size} {thing.shape}"] if len(same) == 1 else []
+        alone = sum(other.colour == thing.colour for other in same) == 1
+        found += [f"the {thing.size} {thing.colour} {thing.shape}"] if alone else []
+    return found
 
 
 def _refer(thing: Object, scene: Scene, config: WorldConfig, rng: random.Random) -> str:
@@ -82,18 +91,29 @@ def _propose(scene: Scene, config: WorldConfig, rng: random.Random, kind: EditKi
         )
     if kind == "move":
         return _move(thing, name, rest, config, rng, rng.choice(free)) if free else None
-    other = _recolour(thing, config, rng) if kind == "recolour" else _replace(thing, config, rng)
-    words = _recolouring(name, other) if kind == "recolour" else _replacing(name, other)
-    return Edit(kind, rng.choice(list(words)), arrange([*rest, other]))
+    other = _CHANGED[kind](thing, config, rng)
+    return Edit(kind, rng.choice(list(_worded(kind, name, thing, other, config))), arrange([*rest, other]))
+
+
+def _worded(kind: EditKind, name: str, thing: Object, other: Object, config: WorldConfig) -> Iterator[str]:
+    """The ways to say how one object becomes another."""
+    if kind == "recolour":
+        return _recolouring(name, other)
+    return _replacing(name, other) if kind == "replace" else _resizing(name, thing, other, config)
 
 
 def _add(scene: Scene, config: WorldConfig, rng: random.Random, cell: Cell) -> Edit:
-    """The new object stands in the middle of its cell: the instruction leaves no other choice of place."""
+    """The new object stands in the middle of its cell: the instruction leaves no other choice of place, nor of size."""
     shape, colour = rng.choice(pairs_of(config, scene_split(scene, config)))
-    size = scene.objects[0].size  # an unsaid size is that of what is there
+    size = rng.choice(config.sizes) if config.sized else config.sizes[0]
     verb = rng.choice(("add", "put", "place", "draw"))
-    instruction = f"{verb} {with_article(f'{colour} {shape}')} at the {config.place(cell)}"
-    return Edit("add", instruction, arrange([*scene, Object(shape, colour, size, cell)]))
+    thing = Object(shape, colour, size, cell)
+    return Edit("add", f"{verb} {described(thing, config)} at the {config.place(cell)}", arrange([*scene, thing]))
+
+
+def described(thing: Object, config: WorldConfig) -> str:
+    """An object in words that leave nothing open but its place: "a red circle", "a small red circle"."""
+    return with_article(f"{f'{thing.size} ' if config.sized else ''}{thing.colour} {thing.shape}")
 
 
 def _move(thing: Object, name: str, rest: list[Object], config: WorldConfig, rng: random.Random, cell: Cell) -> Edit:
@@ -106,9 +126,17 @@ def _recolour(thing: Object, config: WorldConfig, rng: random.Random) -> Object:
 
 
 def _replace(thing: Object, config: WorldConfig, rng: random.Random) -> Object:
+    """Another shape, in any colour; the size stays."""
     possible = [pair for pair in pairs_of(config, "novel") if pair[0] != thing.shape]
     shape, colour = rng.choice(possible)
     return replace(thing, shape=shape, colour=colour)
+
+
+def _resize(thing: Object, config: WorldConfig, rng: random.Random) -> Object:
+    return replace(thing, size=rng.choice([size for size in config.sizes if size != thing.size]))
+
+
+_CHANGED = {"recolour": _recolour, "replace": _replace, "resize": _resize}
 
 
 def _recolouring(name: str, other: Object) -> Iterator[str]:
@@ -119,3 +147,11 @@ def _recolouring(name: str, other: Object) -> Iterator[str]:
 def _replacing(name: str, other: Object) -> Iterator[str]:
     new = with_article(f"{other.colour} {other.shape}")
     yield from (f"replace {name} with {new}", f"turn {name} into {new}", f"swap {name} for {new}")
+
+
+def _resizing(name: str, thing: Object, other: Object, config: WorldConfig) -> Iterator[str]:
+    """By the size it gets; where there is one other size alone, also by the direction."""
+    yield from (f"make {name} {other.size}", f"resize {name} to {other.size}", f"change {name} to {other.size}")
+    if len(config.sizes) == 2:
+        larger = config.extent(other.size) > config.extent(thing.size)
+        yield from (f"{'enlarge' if larger else 'shrink'} {name}", f"make {name} {'bigger' if larger else 'smaller'}")

@@ -6,13 +6,14 @@ It knows neither pictures nor how prompts are wrapped for a model. Texts are sho
 import random
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
 
 from illume.core.errors import DataError
-from illume.world.scene import COLOURS, SHAPES, Scene, Split, WorldConfig, is_test, scene_key
-from illume.world.specs import Group, Spec, describe, plural, true_specs, wrong_specs
+from illume.world.neighbours import wrong_specs
+from illume.world.scene import COLOURS, SHAPES, SIZES, Scene, Split, WorldConfig, is_test, scene_key
+from illume.world.specs import Group, Spec, describe, plural, true_specs
 
 _ONE = ("a", "one", "a single", "just one", "only one")  # the first three also where several groups are named
 _NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
@@ -60,7 +61,7 @@ def find_caption(
     scene: Scene, config: WorldConfig, rng: random.Random, split: Split, category: str | None = None
 ) -> Caption | None:
     """`caption`, or None where there is none."""
-    specs = true_specs(scene)
+    specs = true_specs(scene, config.sized)
     rng.shuffle(specs)
     order = (
         sorted(_WEIGHTS, key=lambda name: -(rng.random() ** (1 / _WEIGHTS[name]))) if category is None else [category]
@@ -128,7 +129,7 @@ def _alone(group: Group) -> list[str]:
     if group.count == 2:
         found.append(f"a pair of {_noun(group)}")
     if group.colour:
-        plain = Group(group.shape, None, group.count)
+        plain = replace(group, colour=None)
         found += [f"{_phrase(plain, 0)} that {'is' if group.count == 1 else 'are'} {group.colour}"]
         found += [f"{_phrase(plain, 0)} in {group.colour}"]
     return found
@@ -145,7 +146,7 @@ def _phrase(group: Group, style: int) -> str:
 
 def _noun(group: Group) -> str:
     noun = group.shape or "object"
-    return " ".join(filter(None, (group.colour, noun if group.count == 1 else plural(noun))))
+    return " ".join(filter(None, (group.size, group.colour, noun if group.count == 1 else plural(noun))))
 
 
 def with_article(noun: str) -> str:
@@ -172,8 +173,8 @@ def _any_of(words: Iterable[str]) -> str:
 
 _RELATION = re.compile(rf"^(.+?) ({_any_of(_WORDS)}) (.+)$")
 _GROUP = re.compile(
-    rf"^({_any_of(_COUNTS)}) (?:({_any_of(COLOURS)}) )?({_any_of(_NOUNS)})"
-    rf"(?: (?:that is|that are|in) ({_any_of(COLOURS)}))?$"
+    rf"^(?P<count>{_any_of(_COUNTS)}) (?:(?P<size>{_any_of(SIZES)}) )?(?:(?P<colour>{_any_of(COLOURS)}) )?"
+    rf"(?P<noun>{_any_of(_NOUNS)})(?: (?:that is|that are|in) (?P<late>{_any_of(COLOURS)}))?$"
 )
 
 
@@ -192,4 +193,5 @@ def _group(text: str) -> Group:
     match = _GROUP.match(text)
     if match is None:
         raise ValueError(f"{text!r} is not understood")
-    return Group(_NOUNS[match[3]], match[2] or match[4], _COUNTS[match[1]])
+    colour = match["colour"] or match["late"]
+    return Group(_NOUNS[match["noun"]], colour, _COUNTS[match["count"]], match["size"])

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from illume.core.errors import DataError
 from illume.world.render import Array, Coverage, coverage
 from illume.world.scene import COLOURS, Cell, Object, Scene, WorldConfig, arrange
-from illume.world.specs import Finding, Spec, Verdict, verdict
+from illume.world.specs import Spec
+from illume.world.verdicts import Finding, Verdict, verdict
 
 Floats = npt.NDArray[np.float32]
 

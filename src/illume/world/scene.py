@@ -16,7 +16,7 @@ from illume.core.streams import seed_of
 Split = Literal["train", "test", "novel"]
 Cell = tuple[int, int]  # (row, column)
 Pair = tuple[str, str]  # (shape, colour)
-EditKind = Literal["recolour", "remove", "add", "replace", "move"]
+EditKind = Literal["recolour", "remove", "add", "replace", "move", "resize"]
 
 SHAPES = ("circle", "square", "triangle", "cross", "diamond", "star")
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -58,6 +58,8 @@ class WorldConfig:
             raise ValueError(f"layout {self.layout}: one to three rows and columns have names")
         if not 1 <= self.max_objects <= self.num_cells:
             raise ValueError(f"max_objects {self.max_objects} does not fit into {self.num_cells} cells")
+        if "resize" in self.edits and not self.sized:
+            raise ValueError(f"edits {self.edits}: nothing can be resized where all is {self.sizes[0]}")
         if not 0 < self.test_fraction < 1:
             raise ValueError(f"test_fraction {self.test_fraction} is not between 0 and 1")
         widest = max(self.extent(size) for size in self.sizes)
@@ -65,6 +67,11 @@ class WorldConfig:
             raise ValueError(
                 f"objects {widest:.1f} px wide with jitter {self.jitter} outgrow cells of {self.cell_size:.1f} px"
             )
+
+    @property
+    def sized(self) -> bool:
+        """Whether objects differ in size, so that sizes are spoken of."""
+        return len(self.sizes) > 1
 
     @property
     def num_cells(self) -> int:
@@ -101,7 +108,14 @@ def _check_names(field: str, names: tuple[str, ...], known: tuple[str, ...], lea
 
 PICO = WorldConfig()
 NANO = WorldConfig(
-    size=64, shapes=SHAPES, colours=tuple(COLOURS), sizes=("small", "large"), max_objects=4, layout=(3, 3), jitter=2
+    size=64,
+    shapes=SHAPES,
+    colours=tuple(COLOURS),
+    sizes=("small", "large"),
+    max_objects=4,
+    layout=(3, 3),
+    jitter=2,
+    edits=("recolour", "remove", "add", "replace", "move", "resize"),
 )
 
 

@@ -11,7 +11,7 @@ from illume.core.streams import stream
 from illume.eval.metrics import mean
 from illume.eval.scorecard import Row
 from illume.eval.task import Example, Picture, Score, Subject, to_row
-from illume.world import QUESTION_KINDS, Question, Scene, Split, WorldConfig, ask, questions, sample_scene
+from illume.world import Question, Scene, Split, WorldConfig, ask, question_kinds, questions, sample_scene
 from illume.world.render import render
 
 _PATIENCE = 1000  # scenes tried for one that a question of a kind can be asked about
@@ -61,7 +61,8 @@ class See:
         return to_row(scores, baselines)
 
     def _item(self, split: Split, index: int) -> Item:
-        kind = QUESTION_KINDS[index % len(QUESTION_KINDS)]
+        kinds = question_kinds(self.config)
+        kind = kinds[index % len(kinds)]
         rng = stream("see", self.config.seed, split, index)
         for _ in range(_PATIENCE):
             scene = sample_scene(self.config, split, rng.getrandbits(62))
