@@ -10,13 +10,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from illume.api import Illume as Illume
     from illume.api import load as load
+    from illume.api import load_session as load_session
 
-__all__ = ["Illume", "__version__", "load"]
+__all__ = ["Illume", "__version__", "load", "load_session"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load` and `Illume` on first use."""
-    if name in ("load", "Illume"):
+    """Import `load`, `load_session` and `Illume` on first use."""
+    if name in ("load", "load_session", "Illume"):
         from illume import api
 
         return getattr(api, name)

@@ -1,35 +1,39 @@
-"""The Python interface: load a model, then chat, draw, edit, assess, reconstruct, one thing or hundreds at a time.
+"""The Python interface: load a model, then chat, draw, edit, assess, reconstruct, hold sessions.
 
-It only says what is asked of the engine; it does not train, score or serve.
+One thing or hundreds at a time. It only says what is asked of the engine; it does not train, score or serve.
 """
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, overload
 
-import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
 from illume.core.device import pick_device, pick_dtype
-from illume.core.errors import DataError, ModelError, RequestError
+from illume.core.errors import ModelError, RequestError
 from illume.core.streams import seed_of
+from illume.generate.coded import Coder
 from illume.generate.draw import Painter
 from illume.generate.engine import Drawn, Engine
 from illume.generate.folder import Drawing, Generation, Parts, load_parts, save_parts
-from illume.generate.request import Request, Result, Sampling
+from illume.generate.request import Pixels, Request, Result, Sampling
 from illume.images import ops
+from illume.images.given import ImageLike, opened
+from illume.session.session import Session
+from illume.session.turns import MODES, Ability, Answer, Conversation
 from illume.tasks import prompts
 from illume.tasks.verdict import Verdict
 from illume.vocab.messages import ImageFrame, ImagePart, Message, TextPart
 
-__all__ = ["Drawing", "Generation", "Illume", "Parts", "Request", "Result", "Sampling", "Turn", "load"]
+__all__ = [
+    "Answer", "Drawing", "Generation", "Illume", "ImageLike", "Parts", "Request", "Result", "Sampling", "Session",
+    "Turn", "load", "load_session",
+]  # fmt: skip
 
-ImageLike: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 _PAINTED_TOGETHER = 64
 
 
@@ -53,6 +57,11 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", strict: bo
     return Illume(load_parts(folder, where, pick_dtype(dtype, where)), folder=folder, strict=strict)
 
 
+def load_session(path: str | Path, model: "Illume | str | Path") -> Session:
+    """A saved session, to go on with by a model: the one it was held with, or one that shares its vocabulary."""
+    return Session.load(path, model if isinstance(model, Illume) else load(model))
+
+
 class Illume:
     """A model ready to be used. `parts` are its networks and settings; `folder` is where it was loaded from."""
 
@@ -64,7 +73,7 @@ class Illume:
         self.painter = Painter(
             parts.tokenizer,
             parts.pixel_decoder,
-            steps=parts.pixel_decoder.config.steps,
+            steps=parts.pixel_decoder.steps,
             guidance=parts.generation.paint_guidance,
             together=1 if strict else _PAINTED_TOGETHER,
         )
@@ -102,14 +111,21 @@ class Illume:
         mode "text" answers in words; "auto" also draws, and the answer is a list of texts and pictures.
         """
         messages, shown = self._conversation(question, images, history)
-        request = Request(messages, mode, self.frame if mode == "auto" else None, seed=seed, images=shown)
-        text = _changed(self.parts.generation.text, temperature)
-        drawing = self.parts.generation.draw
-        sampling = {"text": text, "image": _changed(drawing.sampling, temperature)}
-        guidance = drawing.guidance if mode == "auto" else 1.0
-        request = replace(request, sampling=sampling, guidance=guidance, max_new_text=max_new_text)
-        (result,) = self.run([request])
-        return result.text if mode == "text" else self._answer(result, seed)
+        ability: Ability = "say" if mode == "auto" else "ask"
+        settings: dict[str, Any] = {"temperature": temperature, "max_new_text": max_new_text}
+        (result,) = self.run([self.request(ability, messages, shown, seed, **settings)])
+        return result.text if mode == "text" else self.shown(result, seed)
+
+    def session(self, path: str | Path | None = None, *, seed: int | None = None, memory: int | None = None) -> Session:
+        """A conversation to hold with this model: a new one, or a saved one to go on with.
+
+        `memory` is how many earlier turns an answer sees (None: all). A saved session brings its own seed and memory.
+        """
+        if path is None:
+            return Session(self, Conversation(seed or 0, memory))
+        if seed is not None or memory is not None:
+            raise RequestError("a saved session has its seed and memory: load it, then branch(memory=...)")
+        return Session.load(path, self)
 
     def draw(self, prompt: str | Sequence[str], n: int = 1, seed: int = 0, **settings: Any) -> list[Image.Image]:
         """`n` pictures of each prompt, in the order of the prompts.
@@ -142,7 +158,11 @@ class Illume:
         """Answer requests in one batch, in their order."""
         wanted = list(requests)
         rows = sum(2 if request.guided else 1 for request in wanted)
-        return self._engine_for(rows).run(wanted) if wanted else []
+        try:
+            return self._engine_for(rows).run(wanted) if wanted else []
+        except BaseException:  # Ctrl-C too: an engine stopped half-way still holds what it was doing
+            self._engine = None
+            raise
 
     def pictures(self, requests: Iterable[Request]) -> list[Image.Image]:
         """The pictures that requests draw, one each; RequestError for one that draws none or several."""
@@ -152,25 +172,69 @@ class Illume:
 
     def draw_request(self, prompt: str, seed: int = 0, **settings: Any) -> Request:
         """What `draw` asks, for `run` and `pictures`."""
-        return self._drawing(prompts.draw(prompt), {}, self.parts.generation.draw, seed, **settings)
+        return self.request("draw", prompts.draw(prompt), {}, seed, **settings)
 
     def edit_request(self, image: ImageLike, instruction: str, seed: int = 0, **settings: Any) -> Request:
         """What `edit` asks, for `run` and `pictures`."""
         messages = prompts.edit(ImagePart(self.frame, image="source"), instruction)
-        images = {"source": _tensor(self.pixels(image))}
-        return self._drawing(messages, images, self.parts.generation.edit, seed, **settings)
+        return self.request("edit", messages, {"source": _tensor(self.pixels(image))}, seed, **settings)
 
     def ask_request(self, image: ImageLike, question: str, max_new_text: int | None = None) -> Request:
         """A question about an image, for `run`; the answer is the result's `text`."""
-        return self._asking(prompts.ask(ImagePart(self.frame, image="image"), question), image, max_new_text)
+        messages = prompts.ask(ImagePart(self.frame, image="image"), question)
+        return self.request("ask", messages, {"image": _tensor(self.pixels(image))}, max_new_text=max_new_text)
 
     def assess_request(self, image: ImageLike, prompt: str) -> Request:
         """What `assess` asks, for `run`."""
-        return self._asking(prompts.assess(ImagePart(self.frame, image="image"), prompt), image, None)
+        messages = prompts.assess(ImagePart(self.frame, image="image"), prompt)
+        return self.request("assess", messages, {"image": _tensor(self.pixels(image))})
+
+    def request(
+        self,
+        ability: Ability,
+        messages: Sequence[Message],
+        images: Mapping[str, Tensor],
+        seed: int = 0,
+        *,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_new_text: int | None = None,
+    ) -> Request:
+        """What is asked for by whole messages, `images` by the names in their parts; None is the model's own value.
+
+        "say": words and pictures; "draw" and "edit": one picture; "ask" and "assess": words. RequestError for a setting
+        that this ability has no use for.
+        """
+        mode, generation = MODES[ability], self.parts.generation
+        if mode == "text" and guidance is not None:
+            raise RequestError("guidance is for pictures; an answer in words has none")
+        if mode == "image" and max_new_text is not None:
+            raise RequestError("max_new_text is for words; a drawing has none")
+        drawing = generation.edit if ability == "edit" else generation.draw
+        regions = {"text": generation.text, "image": _changed(drawing.sampling, temperature, top_k, top_p)}
+        if mode != "image":
+            regions["text"] = _changed(generation.text, temperature, top_k, top_p)
+        scale = 1.0 if mode == "text" else drawing.guidance if guidance is None else guidance
+        frame = None if mode == "text" else self.frame
+        return Request(tuple(messages), mode, frame, False, regions, scale, seed, max_new_text, images)
+
+    def shown(self, result: Result, seed: int) -> list[str | Image.Image]:
+        """The parts of an answer as a person sees them; `seed` is its request's."""
+        found: list[str | Image.Image] = []
+        number = 0
+        for part in result.parts:
+            if isinstance(part, TextPart):
+                found.append(part.text)
+            elif isinstance(part, ImagePart):
+                found.append(self._picture(part, result, seed_of("paint", seed, number)))
+                number += 1
+        return found
 
     def pixels(self, image: ImageLike) -> Image.Image:
         """An image as the model sees it: RGB, of its size. DataError for what is no image."""
-        return ops.fit(_opened(image), self.parts.image_size)
+        return ops.fit(opened(image), self.parts.image_size)
 
     def _engine_for(self, rows: int) -> Engine:
         """The last engine if it has rows enough; so one picture does not pay for the memory of hundreds."""
@@ -180,7 +244,8 @@ class Illume:
             parts = (self.parts.model, self.parts.layout, self.parts.text)
             settings: dict[str, Any] = {
                 "max_length": generation.max_length,
-                "paint": self.painter,
+                "paint": self._paint,
+                "tokenize": Coder(self.parts.tokenizer) if self.parts.reading == "codes" else None,
                 "strict": self.strict,
             }
             tile = max(2, generation.rows) if self.strict else needed  # strict: one tile, whatever is asked
@@ -210,37 +275,15 @@ class Illume:
             turns += [("user", asked), ("assistant", turn.reply)]
         return tuple(prompts.chat(turns[:-1])), shown
 
-    def _drawing(
-        self,
-        messages: Sequence[Message],
-        images: dict[str, Tensor],
-        defaults: Drawing,
-        seed: int,
-        *,
-        guidance: float | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-    ) -> Request:
-        sampling = _changed(defaults.sampling, temperature, top_k, top_p)
-        scale = defaults.guidance if guidance is None else guidance
-        regions = {"text": self.parts.generation.text, "image": sampling}
-        return Request(tuple(messages), "image", self.frame, False, regions, scale, seed, images=images)
+    def _paint(self, drawn: Sequence[Drawn]) -> list[Pixels]:
+        """What the model looks at when it has drawn: the picture a person sees, 8 bits a channel."""
+        return [_tensor(self.pixels(picture)) for picture in self.painter.pictures(drawn)]
 
-    def _asking(self, messages: Sequence[Message], image: ImageLike, max_new_text: int | None) -> Request:
-        shown, sampling = {"image": _tensor(self.pixels(image))}, {"text": self.parts.generation.text}
-        return Request(tuple(messages), "text", sampling=sampling, max_new_text=max_new_text, images=shown)
-
-    def _answer(self, result: Result, seed: int) -> list[str | Image.Image]:
-        found: list[str | Image.Image] = []
-        for number, part in enumerate(result.parts):
-            if isinstance(part, TextPart):
-                found.append(part.text)
-            elif isinstance(part, ImagePart) and part.image is not None:
-                found.append(ops.from_pixels(result.images[part.image].numpy()))
-            elif isinstance(part, ImagePart) and part.codes is not None:
-                found += self.painter.pictures([Drawn(part.frame, part.codes, seed_of("paint", seed, number))])
-        return found
+    def _picture(self, part: ImagePart, result: Result, seed: int) -> Image.Image:
+        if part.image is not None:
+            return ops.from_pixels(result.images[part.image].numpy())
+        assert part.codes is not None  # an answer's images are drawn
+        return self.painter.pictures([Drawn(part.frame, part.codes, seed)])[0]
 
 
 def _drawn(result: Result, seed: int) -> Drawn:
@@ -255,20 +298,6 @@ def _changed(
 ) -> Sampling:
     given: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     return replace(sampling, **{name: value for name, value in given.items() if value is not None})
-
-
-def _opened(image: ImageLike) -> Image.Image:
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
-            raise DataError(f"an array image has uint8 values and shape (h, w, 3), not {image.dtype} {image.shape}")
-        image = Image.fromarray(image)
-    if not isinstance(image, Image.Image):
-        return ops.decode(image)
-    if image.mode == "RGB":
-        return image
-    data = io.BytesIO()  # the other modes take the way of a file: one place knows how they become RGB
-    image.save(data, format="TIFF")
-    return ops.decode(data.getvalue(), where=f"a picture of mode {image.mode}")
 
 
 def _tensor(image: Image.Image) -> Tensor:

@@ -198,6 +198,34 @@ def test_an_assessment_is_a_verdict_or_an_error(monkeypatch: pytest.MonkeyPatch)
     assert model.assess(picture(), "a red circle") == verdict
 
 
+def test_an_interrupted_answer_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, expected = tiny_illume(), answers(tiny_illume())
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("illume.generate.runner.Runner.advance", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            model.draw("half a picture")
+    assert answers(model) == expected
+
+
+def test_a_saved_session_is_loaded_with_its_model(folder: Path, tmp_path: Path) -> None:
+    session = tiny_illume().session(seed=3)
+    session.draw("x")
+    session.save(tmp_path / "session")
+    for model in (folder, str(folder), tiny_illume()):
+        assert illume.load_session(tmp_path / "session", model).turns == session.turns
+
+
+def test_a_setting_without_use_is_refused() -> None:
+    with pytest.raises(RequestError, match="max_new_text is for words"):
+        tiny_illume().request("draw", prompts.draw("x"), {}, max_new_text=3)
+    with pytest.raises(RequestError, match="guidance is for pictures"):
+        tiny_illume().request("ask", prompts.chat([("user", "x")]), {}, guidance=2.0)
+
+
 def test_nothing_asked_is_nothing_answered() -> None:
     assert tiny_illume().run([]) == []
 

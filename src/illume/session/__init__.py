@@ -1,0 +1,1 @@
+"""Conversations with images that can be taken back, branched, saved and gone on with."""
