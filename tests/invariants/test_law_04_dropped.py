@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.errors import FormatError
-from illume.tasks.prompts import CORRECT, DRAW, RANDOM, chat, correct, draw, dropped, edit, reconstruct
+from illume.tasks.prompts import CORRECT, DRAW, RANDOM, chat, correct, draw, dropped, edit, inpaint, reconstruct
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.vocab.format import render
 from illume.vocab.layout import VocabLayout
@@ -49,6 +49,8 @@ def samples(draw_: st.DrawFn) -> Sample:
         draw(words, target),
         draw(words, target, SizePart(1, 0)),
         edit(image(1), words, target),
+        inpaint(image(1), words, target),
+        inpaint(image(1), None, target),
         reconstruct(image(1), replace(image(1), sized=sized)),
         correct(image(1), words, BAD, target),
         [*draw("a circle", image(2)), *draw(words, target)],
@@ -105,6 +107,7 @@ def test_a_dropped_edit_learns_to_draw_its_source() -> None:
     sample = edit(image(1), "make it blue", image(3, sized=True))
     assert dropped(sample, training=True) == reconstruct(image(1), image(1, sized=True))
     assert dropped(sample[:-1], training=True) == dropped(sample[:-1]) == reconstruct(image(1))
+    assert dropped(inpaint(image(1), "a star", image(3)), training=True) == reconstruct(image(1), image(1))
 
 
 def test_a_dropped_drawing_keeps_its_size() -> None:

@@ -42,6 +42,14 @@ CASES: dict[str, tuple[Record, list[Message]]] = {
     "draw": (record("draw", images=["a"], text="x"), prompts.draw("x", DRAWN_A)),
     "reconstruct": (record("reconstruct", images=["a"]), prompts.reconstruct(DRAWN_A, DRAWN_A)),
     "edit": (record("edit", images=["a", "b"], instruction="x"), prompts.edit(DRAWN_A, "x", DRAWN_B)),
+    "inpaint": (
+        record("inpaint", images=["a", "b"], mask=[0, 0, 2, 2], instruction="{x}"),
+        prompts.inpaint(DRAWN_A, "{x}", DRAWN_B),
+    ),
+    "inpaint without words": (
+        record("inpaint", images=["a", "b"], mask="m.png"),
+        prompts.inpaint(DRAWN_A, None, DRAWN_B),
+    ),
     "text": (record("text", text="x"), prompts.text("x")),
     "assess": (record("assess", images=["a"], text="x", verdict=PLAIN_VERDICT), prompts.assess(A, "x", VERDICT)),
     "correct": (
@@ -90,7 +98,7 @@ def test_every_task_renders_and_parses_back_also_dropped(task: str) -> None:
         for item in range(4):
             sample = examples.sample(mixture.sources[0], item, 0)
             conversation = messages(mixture.sources[0].record(item), examples.pictures)
-            if drop and task in ("draw", "edit", "reconstruct"):
+            if drop and task in ("draw", "edit", "reconstruct", "inpaint"):
                 conversation = prompts.dropped(conversation, training=True)
             found = parse(sample.ids.tolist(), examples.layout, examples.text)
             assert [message.role for message in found] == [message.role for message in conversation]

@@ -9,15 +9,16 @@ from fixtures.sequences import TASKS
 from illume.core.errors import ConfigError, DataError
 from illume.data.records import to_dict, validate
 from illume.data.world_source import WorldImages, WorldSource
+from illume.images.masks import MARKER
 from illume.world import PICO, understand, verdict
 from illume.world.render import render
 
-IMAGES = WorldImages(PICO, "train", 20, 10)
+IMAGES = WorldImages(PICO, "train", 20, 10, num_inpaintings=8)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_records_are_valid_pure_and_about_images_that_are_there(task: str) -> None:
-    source, again = WorldSource(IMAGES, task), WorldSource(WorldImages(PICO, "train", 20, 10), task)  # type: ignore[arg-type]
+    source, again = WorldSource(IMAGES, task), WorldSource(WorldImages(PICO, "train", 20, 10, num_inpaintings=8), task)  # type: ignore[arg-type]
     keys = set(IMAGES.keys())
     for index in reversed(range(len(source))):
         record = source.record(index)
@@ -30,7 +31,7 @@ def test_records_are_valid_pure_and_about_images_that_are_there(task: str) -> No
 
 
 def test_images_are_rendered_once_from_their_key() -> None:
-    assert len(set(IMAGES.keys())) == 40
+    assert len(set(IMAGES.keys())) == 20 + 2 * 10 + 2 * 8
     picture = IMAGES.image("world-train/scene/3")
     assert picture is IMAGES.image("world-train/scene/3")
     assert np.array_equal(picture, render(IMAGES.scene(3), PICO))
@@ -40,7 +41,8 @@ def test_images_are_rendered_once_from_their_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["world-train/scene/20", "world-train/source/10", "world-train/x/0", "scene/0", "", "a/-1"]
+    "key",
+    ["world-train/scene/20", "world-train/source/10", "world-train/masked/8", "world-train/x/0", "scene/0", "", "a/-1"],
 )
 def test_other_keys_are_refused(key: str) -> None:
     with pytest.raises(DataError, match="there is no image"):
@@ -80,5 +82,32 @@ def test_variants_say_other_things_of_the_same_scenes() -> None:
 def test_worlds_too_small_are_refused() -> None:
     with pytest.raises(ConfigError, match="no edits"):
         WorldSource(WorldImages(PICO, "train", 2), "edit")
+    with pytest.raises(ConfigError, match="no inpaintings"):
+        WorldSource(WorldImages(PICO, "train", 2, 2), "inpaint")
     with pytest.raises(ConfigError, match="at least one scene"):
         WorldImages(PICO, "train", 0)
+
+
+def test_a_masked_region_is_all_of_the_markers_colour_and_nothing_else_is() -> None:
+    source = WorldSource(IMAGES, "inpaint")
+    said = set()
+    for index in range(len(source)):
+        record = source.record(index)
+        scene, found = IMAGES.inpainting(index)
+        masked, painted = (IMAGES.image(key) for key in record.images)
+        left, top, right, bottom = found.box
+        marked = (masked == MARKER).all(axis=-1)
+        assert record.mask == found.box
+        assert marked[top:bottom, left:right].all()
+        assert marked.sum() == (right - left) * (bottom - top)
+        assert np.array_equal(masked[~marked], render(scene, PICO)[~marked])
+        assert np.array_equal(painted, render(found.target, PICO))
+        assert np.array_equal(masked[~marked], painted[~marked])
+        said.add(bool(record.instruction))
+    assert said == {True, False}
+
+
+def test_without_inpaintings_images_have_the_fingerprint_they_had() -> None:
+    """Codes computed before there were any are still good."""
+    assert WorldImages(PICO, "train", 20, 10).fingerprint == "ce71522cb5f2-train-20-10-False"
+    assert IMAGES.fingerprint == "ce71522cb5f2-train-20-10-False-8"

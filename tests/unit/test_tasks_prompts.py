@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from illume.tasks.prompts import ask, assess, caption, chat, correct, draw, edit, reconstruct, text
+from illume.tasks.prompts import ask, assess, caption, chat, correct, draw, edit, inpaint, reconstruct, text
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.vocab.messages import ImageFrame, ImagePart, Message, SizePart, TextPart
 
@@ -18,6 +18,8 @@ TASKS: dict[str, tuple[Callable[..., list[Message]], tuple[Any, ...], Any]] = {
     "caption": (caption, (SEEN,), "a circle"),
     "draw": (draw, (ODD,), DRAWN),
     "edit": (edit, (SEEN, ODD), DRAWN),
+    "inpaint": (inpaint, (SEEN, ODD), DRAWN),
+    "inpaint without words": (inpaint, (SEEN, None), DRAWN),
     "reconstruct": (reconstruct, (SEEN,), DRAWN),
     "ask": (ask, (SEEN, ODD), "a circle"),
     "assess": (assess, (SEEN, ODD), VERDICT),

@@ -43,7 +43,7 @@ def messages(record: Record, pictures: Pictures) -> list[Message]:
 
 def drawn_keys(record: Record) -> tuple[str, ...]:
     """The keys of the images whose codes `messages` asks for; what has to be encoded before training on the record."""
-    if record.task in ("draw", "reconstruct", "edit"):
+    if record.task in ("draw", "reconstruct", "edit", "inpaint"):
         return record.images
     if record.task == "assess":
         return record.images[1:]
@@ -125,6 +125,11 @@ def _edit(record: Record, pictures: Pictures) -> list[Message]:
     return prompts.edit(pictures.drawn(source), record.instruction, pictures.drawn(target))
 
 
+def _inpaint(record: Record, pictures: Pictures) -> list[Message]:
+    masked, target = record.images  # the source's picture has its mask painted over already
+    return prompts.inpaint(pictures.drawn(masked), record.instruction or None, pictures.drawn(target))
+
+
 def _chat(record: Record, pictures: Pictures) -> list[Message]:
     # Images that are only read need codes too where one is drawn: a dropped edit draws its source.
     show = pictures.drawn if drawn_keys(record) else pictures.read
@@ -155,4 +160,5 @@ _MESSAGES: dict[str, Callable[[Record, Pictures], list[Message]]] = {
     "chat": _chat,
     "text": _text,
     "assess": _assess,
+    "inpaint": _inpaint,
 }

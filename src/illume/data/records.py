@@ -11,11 +11,14 @@ from illume.data.json_text import kind_of, lines_of, parse_line, string
 from illume.data.problems import OnInvalid, Problem
 from illume.tasks.verdict import Verdict
 
-TaskName = Literal["caption", "draw", "reconstruct", "edit", "chat", "text", "assess"]
+TaskName = Literal["caption", "draw", "reconstruct", "edit", "chat", "text", "assess", "inpaint"]
 TASKS: tuple[str, ...] = get_args(TaskName)
 ROLES = ("system", "user", "assistant")
 
-# The fields each task has, all of them required; `id` may stand in any.
+Mask = str | tuple[int, int, int, int]
+"""An image file whose white is to be painted anew, or a box: left, top, right, bottom in pixels of the source."""
+
+# The fields each task has, all of them required but those of OPTIONAL; `id` may stand in any.
 FIELDS: dict[str, tuple[str, ...]] = {
     "caption": ("images", "text"),
     "draw": ("images", "text"),
@@ -24,7 +27,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "chat": ("images", "messages"),
     "text": ("text",),
     "assess": ("images", "text", "verdict"),
+    "inpaint": ("images", "mask", "instruction"),
 }
+OPTIONAL: dict[str, tuple[str, ...]] = {"inpaint": ("instruction",)}
 # (fewest, most) images; a chat has as many as its messages show.
 NUM_IMAGES: dict[str, tuple[int, int]] = {
     "caption": (1, 1),
@@ -32,6 +37,7 @@ NUM_IMAGES: dict[str, tuple[int, int]] = {
     "reconstruct": (1, 1),
     "edit": (2, 2),
     "assess": (1, 2),
+    "inpaint": (2, 2),
 }
 
 
@@ -53,6 +59,7 @@ class Record:
     instruction: str = ""
     messages: tuple[Turn, ...] = ()
     verdict: Verdict | None = None
+    mask: Mask | None = None
     id: str | None = None
     where: str = field(default="", compare=False)
 
@@ -70,8 +77,10 @@ def parse_record(obj: object, where: str = "") -> Record:
     if not isinstance(obj, Mapping):
         raise DataError(f"a record is a JSON object, not {kind_of(obj)}")
     task = _task(obj)
-    _same_fields(obj, ("task", *FIELDS[task]), optional=("id",), what=f"a record of task {task!r}")
-    made: dict[str, Any] = {name: _READ[name](obj[name]) for name in FIELDS[task]}
+    optional = OPTIONAL.get(task, ())
+    required = tuple(name for name in FIELDS[task] if name not in optional)
+    _same_fields(obj, ("task", *required), optional=(*optional, "id"), what=f"a record of task {task!r}")
+    made: dict[str, Any] = {name: _READ[name](obj[name]) for name in FIELDS[task] if name in obj}
     _check_images(task, made)
     identity = string(obj["id"], "id") if "id" in obj else None
     return Record(task=cast(TaskName, task), id=identity, where=where, **made)
@@ -81,6 +90,8 @@ def to_dict(record: Record) -> dict[str, Any]:
     """The JSON object of a record; `validate(to_dict(r), where) == r`."""
     made: dict[str, Any] = {"task": record.task}
     for name in FIELDS[record.task]:
+        if name in OPTIONAL.get(record.task, ()) and not getattr(record, name):
+            continue
         made[name] = _PLAIN.get(name, lambda value: value)(getattr(record, name))
     if record.id is not None:
         made["id"] = record.id
@@ -204,6 +215,19 @@ def _part(value: object, where: str) -> str | int:
     return index
 
 
+def _mask(value: object) -> Mask:
+    if isinstance(value, str):
+        return string(value, "mask")
+    if not isinstance(value, list) or len(value) != 4:
+        raise DataError("mask has to be the name of an image file, or a box: [left, top, right, bottom] in pixels")
+    if any(not isinstance(side, int) or isinstance(side, bool) or side < 0 for side in value):
+        raise DataError(f"mask: the sides of a box are whole numbers from 0, unlike {value}")
+    left, top, right, bottom = value
+    if left >= right or top >= bottom:
+        raise DataError(f"mask: the box {value} (left, top, right, bottom) holds no pixel")
+    return left, top, right, bottom
+
+
 def _verdict(value: object) -> Verdict:
     if not isinstance(value, Mapping):
         raise DataError(f"verdict has to be an object, not {kind_of(value)}")
@@ -237,9 +261,11 @@ _READ: dict[str, Callable[[object], Any]] = {
     "instruction": lambda value: string(value, "instruction"),
     "messages": _messages,
     "verdict": _verdict,
+    "mask": _mask,
 }
 _PLAIN: dict[str, Callable[[Any], Any]] = {
     "images": list,
+    "mask": lambda mask: mask if isinstance(mask, str) else list(mask),
     "messages": lambda turns: [_plain_turn(turn) for turn in turns],
     "verdict": lambda verdict: json.loads(verdict.to_json()),
 }

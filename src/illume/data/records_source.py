@@ -6,8 +6,9 @@ from pathlib import Path
 from illume.data.collection import CollectionSource, OpenCollection, Row
 from illume.data.folder_files import Files, FolderFiles
 from illume.data.image_files import How
+from illume.data.masked import MaskedFiles
 from illume.data.problems import OnInvalid
-from illume.data.records import record_rows
+from illume.data.records import Record, record_rows
 from illume.data.sources import Size
 
 
@@ -18,11 +19,13 @@ class RecordsFile:
 
     def __init__(self, path: Path, folder: Path | None = None) -> None:
         self.path = path
-        self.files: Files = FolderFiles(folder if folder is not None else path.parent)
+        self._masked = MaskedFiles(FolderFiles(folder if folder is not None else path.parent))
+        self.files: Files = self._masked
         self.ignored: tuple[str, ...] = ()  # a field that nobody reads is an error here
 
     def rows(self) -> Iterator[Row]:
-        yield from (Row(where, found) for where, found in record_rows(self.path))
+        for where, found in record_rows(self.path):
+            yield Row(where, self._masked.masked(found) if isinstance(found, Record) else found)
 
 
 class RecordsSource(CollectionSource):

@@ -5,16 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
+from PIL import Image
 
 from illume.core.config import config_hash
 from illume.core.errors import ConfigError, DataError
 from illume.core.streams import stream
 from illume.data.records import Record, TaskName, Turn
 from illume.data.sources import Size, images_name
+from illume.images import masks
 from illume.tasks.verdict import Criterion, Verdict
 from illume.world import (
     Caption,
     Edit,
+    Inpainting,
     Scene,
     Spec,
     Split,
@@ -23,6 +26,7 @@ from illume.world import (
     perturb,
     questions,
     sample_edit_pair,
+    sample_inpainting,
     sample_scene,
     verdict,
 )
@@ -34,9 +38,10 @@ _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene
 
 
 class WorldImages:
-    """A split's first scenes, and first pairs of a scene and its edited form, as pictures.
+    """A split's first scenes, first pairs of a scene and its edited form, and first scenes with a masked region and what
+    it is to become, as pictures.
 
-    Keys: NAME/scene/7, NAME/source/7 and NAME/target/7. Pictures are kept once rendered. With `nameless`, each scene is
+    Keys: NAME/scene/7, NAME/source/7 and NAME/target/7, NAME/masked/7 and NAME/painted/7. Pictures are kept once rendered. With `nameless`, each scene is
     painted in random colours that have no name in this world: pictures to learn shapes apart from colours by, which
     never show a held-out pair, and of which no caption is true.
     """
@@ -49,15 +54,18 @@ class WorldImages:
         num_edits: int = 0,
         name: str | None = None,
         nameless: bool = False,
+        num_inpaintings: int = 0,
     ) -> None:
-        if num_scenes < 1 or num_edits < 0:
-            raise ConfigError(f"a world needs at least one scene, not {num_scenes} (and {num_edits} edits)")
+        if num_scenes < 1 or min(num_edits, num_inpaintings) < 0:
+            counts = f"{num_scenes} (and {num_edits} edits, {num_inpaintings} inpaintings)"
+            raise ConfigError(f"a world needs at least one scene, not {counts}")
         self.config, self.split = config, split
-        self.num_scenes, self.num_edits = num_scenes, num_edits
+        self.num_scenes, self.num_edits, self.num_inpaintings = num_scenes, num_edits, num_inpaintings
         self.nameless = nameless
         self.name = images_name(name if name is not None else f"{'nameless' if nameless else 'world'}-{split}")
         self._scenes: dict[int, Scene] = {}
         self._edits: dict[int, tuple[Scene, Edit]] = {}
+        self._inpaintings: dict[int, tuple[Scene, Inpainting]] = {}
         self._pictures: dict[str, np.ndarray] = {}
 
     @property
@@ -66,21 +74,36 @@ class WorldImages:
 
     @cached_property
     def fingerprint(self) -> str:
-        return f"{config_hash(self.config)}-{self.split}-{self.num_scenes}-{self.num_edits}-{self.nameless}"
+        more = f"-{self.num_inpaintings}" if self.num_inpaintings else ""
+        return f"{config_hash(self.config)}-{self.split}-{self.num_scenes}-{self.num_edits}-{self.nameless}{more}"
 
     def keys(self) -> Sequence[str]:
-        kinds = {"scene": self.num_scenes, "source": self.num_edits, "target": self.num_edits}
-        return tuple(self.key(kind, number) for kind, count in kinds.items() for number in range(count))
+        return tuple(self.key(kind, number) for kind, count in self._counts.items() for number in range(count))
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        """How many images of each kind there are."""
+        pairs = {"source": self.num_edits, "target": self.num_edits}
+        regions = {"masked": self.num_inpaintings, "painted": self.num_inpaintings}
+        return {"scene": self.num_scenes, **pairs, **regions}
 
     def key(self, kind: str, number: int) -> str:
         return f"{self.name}/{kind}/{number}"
 
     def image(self, key: str) -> np.ndarray:
         if key not in self._pictures:
-            picture = render(self._scene_of(key), self.config, self._palette(key))
+            picture = self._rendered(key)
             picture.flags.writeable = False
             self._pictures[key] = picture
         return self._pictures[key]
+
+    def _rendered(self, key: str) -> np.ndarray:
+        kind, number = self._parsed(key)
+        if kind == "masked":
+            return masked_picture(*self.inpainting(number), self.config)
+        if kind == "painted":
+            return render(self.inpainting(number)[1].target, self.config)
+        return render(self._scene_of(kind, number), self.config, self._palette(key))
 
     def _palette(self, key: str) -> Mapping[str, RGB]:
         if not self.nameless:
@@ -99,34 +122,44 @@ class WorldImages:
             self._edits[number] = sample_edit_pair(self.config, self.split, number)
         return self._edits[number]
 
-    def _scene_of(self, key: str) -> Scene:
-        name, kind, number = ["", "", *key.rsplit("/", 2)][-3:]
-        most = {"scene": self.num_scenes, "source": self.num_edits, "target": self.num_edits}.get(kind, 0)
-        if name != self.name or not number.isdecimal() or int(number) >= most:
-            raise DataError(
-                f"there is no image {key!r} in {self.name}, with {self.num_scenes} scenes and {self.num_edits} edits"
-            )
+    def inpainting(self, number: int) -> tuple[Scene, Inpainting]:
+        """Inpainting `number` of the split: the scene before, the region and what is asked for, the scene after."""
+        if number not in self._inpaintings:
+            self._inpaintings[number] = sample_inpainting(self.config, self.split, number)
+        return self._inpaintings[number]
+
+    def _scene_of(self, kind: str, number: int) -> Scene:
         if kind == "scene":
-            return self.scene(int(number))
-        before, edit = self.edit(int(number))
+            return self.scene(number)
+        before, edit = self.edit(number)
         return before if kind == "source" else edit.target
+
+    def _parsed(self, key: str) -> tuple[str, int]:
+        """The kind and the number that a key names; DataError where there is no such image."""
+        name, kind, number = ["", "", *key.rsplit("/", 2)][-3:]
+        if name != self.name or not number.isdecimal() or int(number) >= self._counts.get(kind, 0):
+            held = ", ".join(f"{count} {kind}" for kind, count in self._counts.items() if count)
+            raise DataError(f"there is no image {key!r} in {self.name}, which has {held}")
+        return kind, int(number)
 
 
 class WorldSource:
     """Records of one task about a world's images.
 
-    Each scene comes `variants` times with other words (captions, questions, prompts to assess); an edit once.
+    Each scene comes `variants` times with other words (captions, questions, prompts to assess); an edit or an
+    inpainting once.
     """
 
     def __init__(self, images: WorldImages, task: TaskName, *, name: str | None = None, variants: int = 4) -> None:
         if task == "edit" and not images.num_edits:
             raise ConfigError("these world images have no edits: set num_edits")
+        if task == "inpaint" and not images.num_inpaintings:
+            raise ConfigError("these world images have no inpaintings: set num_inpaintings")
         self.name = name if name is not None else task
         self.images = images
         self._task: TaskName = task
-        self._length = {"edit": images.num_edits, "reconstruct": images.num_scenes}.get(
-            task, images.num_scenes * variants
-        )
+        once = {"edit": images.num_edits, "inpaint": images.num_inpaintings, "reconstruct": images.num_scenes}
+        self._length = once.get(task, images.num_scenes * variants)
         self._make = _RECORDS[task]
         self._records: dict[int, Record] = {}
 
@@ -140,6 +173,13 @@ class WorldSource:
             rng = stream("record", self.images.config.seed, self.images.split, self._task, index)
             self._records[index] = self._make(self.images, index, rng)
         return self._records[index]
+
+
+def masked_picture(scene: Scene, inpainting: Inpainting, config: WorldConfig) -> np.ndarray:
+    """The picture of a scene with the region of an inpainting painted over, as a model is shown it."""
+    picture = render(scene, config)
+    region = masks.region_of(inpainting.box, (config.size, config.size))
+    return np.array(masks.marked(Image.fromarray(picture), region))
 
 
 def to_verdict(spec: Spec, scene: Scene) -> Verdict:
@@ -178,6 +218,12 @@ def _edit(images: WorldImages, index: int, rng: random.Random) -> Record:
     return Record("edit", images=pair, instruction=edit.instruction)
 
 
+def _inpaint(images: WorldImages, index: int, rng: random.Random) -> Record:
+    _, found = images.inpainting(index)
+    pair = (images.key("masked", index), images.key("painted", index))
+    return Record("inpaint", images=pair, instruction=found.instruction or "", mask=found.box)
+
+
 def _chat(images: WorldImages, index: int, rng: random.Random) -> Record:
     number = index % images.num_scenes
     turns: list[Turn] = []
@@ -211,4 +257,5 @@ _RECORDS: dict[str, Callable[[WorldImages, int, random.Random], Record]] = {
     "chat": _chat,
     "text": _text,
     "assess": _assess,
+    "inpaint": _inpaint,
 }

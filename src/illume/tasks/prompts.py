@@ -17,6 +17,8 @@ DRAW_SIZED = ", the content of the image is "
 RANDOM = "Generate a random image"
 RANDOM_SIZED = " of "
 EDIT = "Edit the image: "
+INPAINT = "Paint the masked region"
+INPAINT_AS = ": "
 RECONSTRUCT = "Reconstruct the image"
 ASSESS = "Assess whether the image shows "
 CORRECT = "Draw it again, correctly"
@@ -37,6 +39,16 @@ def draw(prompt: str, image: ImagePart | None = None, size: SizePart | None = No
 def edit(source: ImagePart, instruction: str, target: ImagePart | None = None) -> list[Message]:
     """An image is changed as told."""
     return _turns((source, TextPart(EDIT + instruction)), target)
+
+
+def inpaint(masked: ImagePart, instruction: str | None = None, target: ImagePart | None = None) -> list[Message]:
+    """The masked region of an image is painted as told, or, where nothing is said, so that it fits what is around it.
+
+    `masked` is the image with the region painted over in the marker's colour (images/masks.py). The dropped form is
+    that of an edit: to reconstruct what is given, mask and all, so that guidance leads away from leaving it as it is.
+    """
+    said = INPAINT if instruction is None else INPAINT + INPAINT_AS + instruction
+    return _turns((masked, TextPart(said)), target)
 
 
 def reconstruct(source: ImagePart, target: ImagePart | None = None) -> list[Message]:
@@ -72,7 +84,7 @@ def text(text: str) -> list[Message]:
 def dropped(messages: Sequence[Message], training: bool = False) -> list[Message]:
     """The unconditional form for guidance: the last instruction that leads to a drawn image says nothing particular.
 
-    An instruction that brings one image of its own (an edit) becomes the one to reconstruct it; any other the one to
+    An instruction that brings one image of its own (an edit, an inpainting) becomes the one to reconstruct it; any other the one to
     draw a random image, of the same size if a size was named. All else stays as it was. On a prompt, which ends with
     the user's turn, that turn is the instruction; on a full sample, the turn before the last drawn image. With
     `training` the target of a dropped edit becomes its source, whose codes are needed for it (ILLUME+'s rule).
