@@ -28,6 +28,12 @@ def write(folder: Path, **record: object) -> Path:
     return path
 
 
+def given(path: Path) -> np.ndarray:
+    """What the first record gives to a model."""
+    source = RecordsSource(path, SIZE)
+    return source.images.image(source.record(0).images[0])
+
+
 @pytest.mark.parametrize("mask", ["m.png", [3, 2, 8, 7]])
 def test_the_source_is_given_behind_its_mask_and_the_target_as_it_is(mask: object, tmp_path: Path) -> None:
     source = RecordsSource(write(tmp_path, mask=mask, instruction="a red circle"), SIZE)
@@ -54,5 +60,4 @@ def test_the_source_is_given_behind_its_mask_and_the_target_as_it_is(mask: objec
 def test_a_mask_that_does_not_fit_is_named(mask: object, says: str, tmp_path: Path) -> None:
     path = write(tmp_path, mask=mask)
     with pytest.raises(DataError, match=says):
-        source = RecordsSource(path, SIZE)
-        source.images.image(source.record(0).images[0])
+        given(path)

@@ -38,12 +38,11 @@ _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene
 
 
 class WorldImages:
-    """A split's first scenes, first pairs of a scene and its edited form, and first scenes with a masked region and what
-    it is to become, as pictures.
+    """A split's first scenes, edits (a scene and what it becomes) and inpaintings (so too, with a region), as pictures.
 
-    Keys: NAME/scene/7, NAME/source/7 and NAME/target/7, NAME/masked/7 and NAME/painted/7. Pictures are kept once rendered. With `nameless`, each scene is
-    painted in random colours that have no name in this world: pictures to learn shapes apart from colours by, which
-    never show a held-out pair, and of which no caption is true.
+    Keys: NAME/scene/7, NAME/source/7 and NAME/target/7, NAME/masked/7 and NAME/painted/7. Pictures are kept once
+    rendered. With `nameless`, each scene is painted in random colours that have no name in this world: pictures to
+    learn shapes apart from colours by, which never show a held-out pair, and of which no caption is true.
     """
 
     def __init__(

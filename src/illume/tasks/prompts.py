@@ -84,10 +84,11 @@ def text(text: str) -> list[Message]:
 def dropped(messages: Sequence[Message], training: bool = False) -> list[Message]:
     """The unconditional form for guidance: the last instruction that leads to a drawn image says nothing particular.
 
-    An instruction that brings one image of its own (an edit, an inpainting) becomes the one to reconstruct it; any other the one to
-    draw a random image, of the same size if a size was named. All else stays as it was. On a prompt, which ends with
-    the user's turn, that turn is the instruction; on a full sample, the turn before the last drawn image. With
-    `training` the target of a dropped edit becomes its source, whose codes are needed for it (ILLUME+'s rule).
+    An instruction that brings one image of its own (an edit, an inpainting) becomes the one to reconstruct it; any
+    other the one to draw a random image, of the same size if a size was named. All else stays as it was. On a prompt,
+    which ends with the user's turn, that turn is the instruction; on a full sample, the turn before the last drawn
+    image. With `training` the target of a dropped edit becomes its source, whose codes are needed for it (ILLUME+'s
+    rule).
 
     FormatError if no image is drawn, or the source has no codes to be drawn from.
     """
