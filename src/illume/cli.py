@@ -193,15 +193,26 @@ def score(
 
 @data_app.command("check")
 def data_check(
-    path: Annotated[Path, typer.Argument(help="An image folder or a records.jsonl.")],
+    path: Annotated[Path, typer.Argument(help="A data set of any kind: docs/data.md.")],
+    kind: Annotated[str, typer.Option(help="folder, records, conversations, edits, chat, webdataset.")] = "auto",
+    folder: Annotated[Path | None, typer.Option(help="Where its images are, if not beside the file.")] = None,
+    samples: Annotated[Path | None, typer.Option(help="Write some of it there: a .png or an .html.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many problems, and of each other list, are told.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Report what a data set holds and every problem in it, by file and line."""
-    from illume.data.check import check
+    """Report what a data set holds and every problem in it, by file and line; exit code 1 if there are any."""
+    from illume.data.check import check_collection
+    from illume.data.kinds import check_kind, open_kind
+    from illume.data.sample_sheet import NUM_SAMPLES, check_suffix, write_samples
 
-    report = check(path)
+    if samples is not None:
+        check_suffix(samples)
+    collection = open_kind(path, check_kind(kind), folder)
+    report = check_collection(collection, limit, NUM_SAMPLES if samples is not None else 0)
+    if samples is not None:
+        write_samples(samples, report.samples, collection.files)
     answer(report.to_dict(), as_json, text=report.to_text())
-    if report.problems:
+    if report.num_problems:
         raise typer.Exit(1)
 
 
