@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from illume.models.convolutional import ConvolutionalDecoderConfig
 from illume.models.quantizer import (
     VQ,
     ProductVQ,
@@ -17,6 +18,7 @@ from illume.models.quantizer import (
     VQConfig,
     build_quantizer,
 )
+from illume.models.reconstruction import ReconstructionConfig, ReconstructionTokenizer
 from illume.models.tokenizer import LevelConfig, TokenizerConfig, VisionTokenizer
 from illume.models.vision_encoder import EncoderConfig, Tap, build_encoder
 
@@ -76,6 +78,36 @@ def test_the_identity_check_catches_swapped_digits(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ProductVQ, "_digits", lambda self, codes: [d.clamp_max(3) for d in split(self, codes)[::-1]])
     with pytest.raises(AssertionError):
         check_identity(quantizer)
+
+
+def check_halves_of_reconstruction(tokenizer: ReconstructionTokenizer, pixels: Tensor) -> None:
+    (codes,), passed = tokenizer.encode(pixels), tokenizer(pixels)
+    assert torch.equal(codes.flatten(1), passed.codes)
+    assert torch.equal(tokenizer.decode((codes,))[0], passed.quantised)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_reconstruction_tokenizer_gives_back_what_its_training_pass_gives(name: str) -> None:
+    tokenizer = reconstruction(CONFIGS[name])
+    with torch.no_grad():
+        check_halves_of_reconstruction(tokenizer, torch.rand(3, 3, 8, 12) * 2 - 1)
+
+
+def test_the_check_catches_a_reconstruction_tokenizer_that_reads_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = ReconstructionTokenizer.encode
+    monkeypatch.setattr(ReconstructionTokenizer, "encode", lambda self, x: tuple(c.mT for c in encode(self, x)))
+    with torch.no_grad(), pytest.raises(AssertionError):
+        check_halves_of_reconstruction(reconstruction(CONFIGS["vq"]), torch.rand(3, 3, 16, 16) * 2 - 1)
+
+
+def reconstruction(quantizer: QuantizerConfig) -> ReconstructionTokenizer:
+    torch.manual_seed(0)
+    network = ConvolutionalDecoderConfig(channels=(8, 16), groups=4)
+    tokenizer = ReconstructionTokenizer(ReconstructionConfig(quantizer=quantizer, network=network))
+    for step in range(1, 5):
+        tokenizer(torch.rand(8, 3, 16, 16) * 2 - 1)
+        tokenizer.after_step(step, 4)
+    return tokenizer.eval()
 
 
 @pytest.fixture(scope="module")

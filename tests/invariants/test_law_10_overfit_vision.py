@@ -5,13 +5,16 @@ import torch
 from torch import nn
 
 from illume.data.collate import ImageBatch
+from illume.models.convolutional import ConvolutionalDecoderConfig, ConvolutionalPixelDecoder
 from illume.models.pixel_decoder import DiffusionDecoderConfig, DiffusionPixelDecoder
-from illume.models.quantizer import ProductVQConfig, QuantizerConfig, SimVQConfig, VQConfig
+from illume.models.quantizer import ProductVQConfig, QuantizerConfig, QuantizerLoss, SimVQConfig, VQConfig
+from illume.models.reconstruction import ReconstructionConfig, ReconstructionTokenizer
 from illume.models.tokenizer import LevelConfig, TokenizerConfig, VisionTokenizer
 from illume.models.vision_encoder import EncoderConfig, VisionEncoder, build_encoder
 from illume.train.encoder_objective import ContrastConfig, EncoderObjective
 from illume.train.objective import HasAfterStep, Objective
 from illume.train.pixel_objective import PixelObjective
+from illume.train.reconstruction_objective import ReconstructionObjective
 from illume.train.tokenizer_objective import TokenizerObjective
 
 GROUP = VQConfig(num_codes=8, dim=4, reservoir=64, revive_every=5)
@@ -81,6 +84,40 @@ def test_the_tokenizer_overfits(name: str) -> None:
 
 def test_the_pixel_decoder_overfits() -> None:
     check_overfits(fixed_noise_objective(), 120, 0.02)
+
+
+def painted(quantizer: QuantizerConfig, steps: int) -> ReconstructionObjective:
+    """A reconstruction tokenizer with the decoder that is trained with it."""
+    torch.manual_seed(0)
+    network = ConvolutionalDecoderConfig(channels=(16, 32), groups=4)
+    tokenizer = ReconstructionTokenizer(ReconstructionConfig(quantizer=quantizer, network=network))
+    return ReconstructionObjective(tokenizer, ConvolutionalPixelDecoder(network, tokenizer.dims), steps)
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_the_reconstruction_tokenizer_overfits(name: str) -> None:
+    check_overfits(painted(QUANTIZERS[name], 150), 150, 0.08)
+
+
+def test_the_check_catches_a_gradient_that_stops_at_the_codes() -> None:
+    objective = painted(QUANTIZERS["simvq"], 60)
+    loss = objective.tokenizer.quantizer.loss
+
+    def stopped(features: torch.Tensor) -> QuantizerLoss:
+        found = loss(features)
+        return found._replace(quantised=found.quantised.detach(), loss=found.loss.detach() * 0)
+
+    objective.tokenizer.quantizer.loss = stopped  # type: ignore[method-assign]
+    objective.tokenizer.network.requires_grad_(False)
+    nn.init.zeros_(objective.tokenizer.network.layers[1].weight)
+    with pytest.raises(AssertionError):
+        check_overfits(objective, 60, 0.08)
+
+
+def test_the_convolutional_decoder_overfits_to_features() -> None:
+    network = ConvolutionalDecoderConfig(channels=(16, 32), groups=4)
+    objective = PixelObjective(ConvolutionalPixelDecoder(network, (32,)), tokenizer(QUANTIZERS["vq"]))
+    check_overfits(objective, 120, 0.05)
 
 
 def test_the_check_catches_an_encoder_whose_text_is_hidden() -> None:

@@ -12,20 +12,14 @@ from fixtures.tiny_model_folder import tiny_parts
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ModelError
 from illume.data.collate import ImageBatch
+from illume.models.diffusers_parts import StableDiffusionShape, random_parts, read_published, widened
 from illume.models.painting import build_pixel_decoder, load_pixel_decoder, shaped_pixel_decoder
 from illume.models.pixel_decoder import DiffusionDecoderConfig, DiffusionPixelDecoder, Noise
-from illume.models.stable_diffusion import (
-    StableDiffusionDecoderConfig,
-    StableDiffusionPixelDecoder,
-    StableDiffusionShape,
-    random_parts,
-    read_published,
-    widened,
-)
+from illume.models.stable_diffusion import StableDiffusionDecoderConfig, StableDiffusionPixelDecoder
 from illume.train.pixel_objective import PixelObjective
 
 SHAPE = StableDiffusionShape(
-    channels=(16, 32), layers=1, heads=2, text_width=8, groups=4, latents=4, vae_channels=(4, 8)
+    channels=(16, 32), layers=1, heads=2, text_width=8, groups=4, latents=4, vae_channels=(4, 8), transformers=(1, 0)
 )
 DIMS = (6, 5)
 SIZE = (8, 12)

@@ -1,7 +1,8 @@
 """Frozen dataclass trees to plain data and back, strictly typed; it does not know what any of the fields mean.
 
 A field is an int, float, bool, str, Literal, None, a tuple, a dict with str keys, a dataclass, or a union of these;
-dataclasses in one union are told apart by their field `kind: Literal["..."] = "..."`.
+dataclasses in one union are told apart by their field `kind: Literal["..."] = "..."`; one of them may have none, and is
+meant where no kind is given.
 """
 
 import dataclasses

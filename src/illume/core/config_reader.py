@@ -91,6 +91,9 @@ class Reader:
     def _kind(self, classes: list[Any], value: Mapping[str, Any], path: Names) -> Any:
         kinds = {kind: cls for cls in classes for kind in get_args(_hints(cls).get("kind"))}
         kind = _bare(value.get("kind"))
+        kindless = [cls for cls in classes if "kind" not in _hints(cls)]
+        if "kind" not in value and len(kindless) == 1:
+            return kindless[0]
         if not isinstance(kind, str) or kind not in kinds:
             got = "none is given" if kind is None else f"got {kind!r}{_near(kind, kinds)}"
             raise self._error((*path, "kind"), f"expected one of {_listed(kinds)}, {got}")
@@ -156,7 +159,7 @@ def _bare(value: Any) -> Any:
 def _of_this_kind(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Without what belonged to the kind that an override replaced; what the overrides themselves gave stays."""
     kind = value.get("kind")
-    if not isinstance(kind, Given) or kind.was in (None, kind.value):
+    if not isinstance(kind, Given) or kind.was == kind.value:
         return value
     return {name: item for name, item in value.items() if _holds_given(item)}
 

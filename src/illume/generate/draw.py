@@ -6,6 +6,7 @@ It does not know how the codes were chosen, nor what the pictures show.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Int
 from PIL import Image
@@ -15,8 +16,8 @@ from illume.core.device import generator
 from illume.generate.engine import Drawn
 from illume.generate.request import Number, Pixels
 from illume.images.ops import from_pixels
-from illume.models.painting import AnyPixelDecoder
-from illume.models.tokenizer import VisionTokenizer
+from illume.models.pixel_decoder import PixelDecoder
+from illume.models.tokenizing import AnyTokenizer
 from illume.vocab.messages import Grid, ImageFrame
 
 
@@ -29,8 +30,8 @@ class Painter:
 
     def __init__(
         self,
-        tokenizer: VisionTokenizer,
-        decoder: AnyPixelDecoder,
+        tokenizer: AnyTokenizer,
+        decoder: PixelDecoder,
         *,
         steps: int,
         guidance: Number = 1.0,
@@ -45,7 +46,12 @@ class Painter:
 
     @torch.inference_mode()
     def __call__(self, drawn: Sequence[Drawn]) -> list[Pixels]:
-        """Pixels in [-1, 1], in the order given, on the CPU."""
+        """Pixels in [-1, 1] of the sizes that their frames stand for, in the order given, on the CPU."""
+        return [F.avg_pool2d(pixels, self.decoder.upscale) for pixels in self.painted(drawn)]
+
+    @torch.inference_mode()
+    def painted(self, drawn: Sequence[Drawn]) -> list[Pixels]:
+        """The same as large as the decoder paints."""
         by_frame: dict[ImageFrame, list[int]] = {}
         for i, image in enumerate(drawn):
             by_frame.setdefault(image.frame, []).append(i)
@@ -57,8 +63,8 @@ class Painter:
         return [found[i] for i in range(len(drawn))]
 
     def pictures(self, drawn: Sequence[Drawn]) -> list[Image.Image]:
-        """The same as pictures."""
-        return [from_pixels(pixels.numpy()) for pixels in self(drawn)]
+        """The same as large as the decoder paints, as pictures."""
+        return [from_pixels(pixels.numpy()) for pixels in self.painted(drawn)]
 
     def _paint(self, images: Sequence[Drawn]) -> list[Pixels]:
         """Images of one frame."""
@@ -73,6 +79,6 @@ class Painter:
         return rearrange(torch.tensor(codes, device=self._device), "b (h w) -> b h w", h=grid[0])
 
     def _size(self, grids: tuple[Grid, ...]) -> tuple[int, int]:
-        """The size in pixels whose features have these grids."""
-        stride = self.tokenizer.encoder.strides[0]
+        """The size in pixels that is painted of features of these grids."""
+        stride = self.tokenizer.strides[0] * self.decoder.upscale
         return grids[0][0] * stride, grids[0][1] * stride

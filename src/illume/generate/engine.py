@@ -15,6 +15,7 @@ from torch import Tensor
 
 from illume.core.errors import ModelError, RequestError
 from illume.core.streams import seed_of
+from illume.generate.coded import Tokenize, coded
 from illume.generate.guidance import combine
 from illume.generate.request import Key, Pixels, Request, Result, Sampling
 from illume.generate.runner import Job, Runner
@@ -57,7 +58,8 @@ class Engine:
     conversation without its instruction; their logits are combined and both take the same id.
     `strict` fixes all shapes, so that an answer's ids are bit-equal whatever else is in the batch; otherwise they may
     differ where the sampling margin is smaller than the logits' rounding error. `paint` turns drawn codes into pixels;
-    it is needed where the model is to look at what it drew (mode "auto").
+    it is needed where the model is to look at what it drew (mode "auto"). With `tokenize`, from pixels to codes,
+    images are read as codes: for a model that was trained so.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class Engine:
         max_length: int = 1024,
         chunk: int = 64,
         paint: Paint | None = None,
+        tokenize: Tokenize | None = None,
         strict: bool = False,
     ) -> None:
         if rows < 1 or chunk < 1:
             raise RequestError(f"an engine needs one row and chunks of one id or more, not {rows} and {chunk}")
         self.max_length = max_length
-        self._walk = Walk(layout, text)
+        self._walk = Walk(layout, text, "features" if tokenize is None else "codes")
+        self._tokenize = tokenize
         self._runner = Runner(model, rows, max_length, chunk, strict)
         self._paint = paint
         self._waiting: deque[Sequence] = deque()
@@ -124,6 +128,8 @@ class Engine:
         return finished
 
     def _prepared(self, request: Request) -> Sequence:
+        if self._tokenize is not None:
+            request = coded(request, self._tokenize)
         sequence = Sequence(self._next_key, request, self._walk)
         sequence.check_room(self.max_length)
         self._check_pixels(sequence)

@@ -16,9 +16,11 @@ from illume.core.files import atomic_folder, write_text
 from illume.generate.card import model_card
 from illume.generate.request import GREEDY, Number, Sampling
 from illume.models.convert import load_unified, read_unified_config, save_unified
-from illume.models.painting import AnyPixelDecoder, load_pixel_decoder
-from illume.models.tokenizer import VisionTokenizer
+from illume.models.painting import load_pixel_decoder
+from illume.models.pixel_decoder import PixelDecoder
+from illume.models.tokenizing import AnyTokenizer, load_tokenizer
 from illume.models.unified import Unified
+from illume.vocab.format import Reading
 from illume.vocab.layout import VocabLayout
 from illume.vocab.text import ChatTemplate, HuggingFaceTokenizer, TextFormat
 
@@ -54,15 +56,17 @@ class Generation:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a model folder holds. `image_size` is the (height, width) in pixels that images are brought to."""
+    """What a model folder holds. `image_size` is the (height, width) in pixels that images are brought to; `reading`
+    says whether the model reads them as features of its encoder or as codes of the tokenizer."""
 
     model: Unified
     layout: VocabLayout
     text: TextFormat
-    tokenizer: VisionTokenizer
-    pixel_decoder: AnyPixelDecoder
+    tokenizer: AnyTokenizer
+    pixel_decoder: PixelDecoder
     image_size: tuple[int, int]
     generation: Generation = field(default_factory=Generation)
+    reading: Reading = "features"
 
 
 def save_parts(folder: str | Path, parts: Parts) -> None:
@@ -74,6 +78,7 @@ def save_parts(folder: str | Path, parts: Parts) -> None:
         "chat_template": to_dict(parts.text.template),
         "image_size": list(parts.image_size),
         "generation": to_dict(parts.generation),
+        "reading": parts.reading,
     }
     with atomic_folder(folder) as inside:
         save_unified(inside, parts.model, extra)
@@ -95,10 +100,11 @@ def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> Parts:
         load_unified(folder, device, dtype).requires_grad_(False),
         _section(plain, "vocabulary", VocabLayout, folder),
         TextFormat(HuggingFaceTokenizer.load(folder), template),
-        VisionTokenizer.load(folder / TOKENIZER).to(device).requires_grad_(False),
+        load_tokenizer(folder / TOKENIZER).to(device).requires_grad_(False),
         load_pixel_decoder(folder / PIXEL_DECODER).to(device).requires_grad_(False),
         _image_size(plain, folder),
         _section(plain, "generation", Generation, folder),
+        _reading(plain, folder),
     )
 
 
@@ -127,6 +133,16 @@ def _section(plain: Mapping[str, Any], name: str, cls: type[C], folder: Path) ->
         return from_dict(cls, plain[name], where=f"{folder}/config.json: {name}")
     except ConfigError as error:
         raise ModelError(str(error)) from error
+
+
+def _reading(plain: Mapping[str, Any], folder: Path) -> Reading:
+    match plain.get("reading", "features"):
+        case "features":
+            return "features"
+        case "codes":
+            return "codes"
+        case other:
+            raise ModelError(f"{folder}/config.json: reading {other!r}; expected 'features' or 'codes'")
 
 
 def _image_size(plain: Mapping[str, Any], folder: Path) -> tuple[int, int]:

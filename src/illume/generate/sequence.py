@@ -14,7 +14,7 @@ from illume.core.errors import ContextError, RequestError
 from illume.core.streams import seed_of
 from illume.generate.request import Key, Pixels, Request, Result, Usage
 from illume.tasks import prompts
-from illume.vocab.format import Rendered, Slots, parse_parts, render, render_read
+from illume.vocab.format import Reading, Rendered, Slots, parse_parts, render, render_read
 from illume.vocab.grammar import Grammar, IdSet, State
 from illume.vocab.layout import Place, VocabLayout, read_frame, written_frame
 from illume.vocab.messages import ImageFrame, ImagePart, Message
@@ -68,8 +68,9 @@ class Node:
 class Walk:
     """The grammar of one model with a memory: what thousands of images ask again is worked out once."""
 
-    def __init__(self, layout: VocabLayout, text: TextFormat) -> None:
+    def __init__(self, layout: VocabLayout, text: TextFormat, reading: Reading = "features") -> None:
         self.layout = layout
+        self.reading = reading
         self.text = text
         self.grammar = Grammar(layout, text)
         self._nodes: dict[State, Node] = {}
@@ -240,6 +241,6 @@ class Sequence:
         )
 
     def _rendered(self, messages: Seq[Message]) -> Stretch:
-        prompt = Stretch.of(render(messages, self.walk.layout, self.walk.text, prompt=True))
+        prompt = Stretch.of(render(messages, self.walk.layout, self.walk.text, self.walk.reading, prompt=True))
         prompt.places[-1] = self.node.place
         return prompt

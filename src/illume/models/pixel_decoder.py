@@ -1,12 +1,15 @@
-"""Features to pixels: a small diffusion model conditioned on the features a vision tokenizer gives back.
+"""Features to pixels: what a pixel decoder is, and the small diffusion model conditioned on a tokenizer's features.
 
 It does not know where the features come from, and draws no random numbers but from the generators it is given.
 """
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +25,7 @@ from illume.core.errors import ModelError
 from illume.core.files import write_json
 from illume.models.folder import read_config, save_network
 
+C = TypeVar("C")
 FORMAT_VERSION = 1
 # Where noise comes from: one stream for a batch, or one for each image, which then does not depend on its company.
 Generators = torch.Generator | list[torch.Generator] | None
@@ -59,9 +63,38 @@ class Noise(NamedTuple):
     keep: Float[Tensor, " b"]
 
 
-class PixelDecoder(Protocol):
-    """Features (one tensor a level, row-major over grids of the image's proportions) to pixels."""
+class PixelDecoder(nn.Module, ABC):
+    """Features (one tensor a level, row-major over grids of the image's proportions) to pixels.
 
+    `config` is its configuration, `dims` are the widths of the levels' features, `steps` says in how many it paints
+    unless told otherwise. A decoder with `upscale` 2 paints, and learns from, images of twice the side of those that
+    the features were read from.
+    """
+
+    @property
+    def upscale(self) -> int:
+        return 1
+
+    def __init__(self, config: Any, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.config = config
+        self.dims = dims
+
+    @property
+    def steps(self) -> int:
+        return int(self.config.steps)
+
+    @abstractmethod
+    def noise(self, shape: tuple[int, int, int, int], generator: torch.Generator) -> Noise:
+        """The chance that a batch of pixels of this shape needs in `loss`."""
+
+    @abstractmethod
+    def loss(
+        self, pixels: Float[Tensor, "b 3 h w"], features: tuple[Float[Tensor, "b _ _"], ...], noise: Noise
+    ) -> Float[Tensor, ""]:
+        """What it costs to paint these pixels from these features, a number of a sample."""
+
+    @abstractmethod
     def draw(
         self,
         features: tuple[Float[Tensor, "b _ _"], ...],
@@ -69,10 +102,53 @@ class PixelDecoder(Protocol):
         steps: int,
         generator: Generators,
         guidance: float = 1.0,
-    ) -> Float[Tensor, "b 3 h w"]: ...
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Images of `size` in [-1, 1]. Noise is drawn on the CPU, so that devices agree."""
+
+    @abstractmethod
+    def save(self, folder: str | Path) -> None:
+        """Write a folder: config.json and safetensors, in diffusers' layout where the networks are diffusers'."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: str | Path) -> "PixelDecoder":
+        """Read what `save` wrote. ModelError where the folder is not of this format."""
+
+    def save_config(self, folder: Path) -> None:
+        """config.json, in a folder that is made if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        plain = {"format_version": FORMAT_VERSION, "pixel_decoder": to_dict(self.config), "dims": list(self.dims)}
+        write_json(folder / "config.json", plain)
+
+    def grids(
+        self, features: tuple[Float[Tensor, "b _ _"], ...], size: tuple[int, int]
+    ) -> list[Float[Tensor, "b _ _ _"]]:
+        """Each level as a map b d rows columns of the proportions of `size`. ModelError for another number of them."""
+        if len(features) != len(self.dims):
+            raise ModelError(f"features of {len(features)} levels for a pixel decoder of {len(self.dims)}")
+        rows = [grid_of(level.shape[1], size)[0] for level in features]
+        return [rearrange(level, "b (r q) d -> b d r q", r=r) for level, r in zip(features, rows, strict=True)]
 
 
-class DiffusionPixelDecoder(nn.Module):
+def read_decoder_config(folder: str | Path, cls: type[C]) -> tuple[C, tuple[int, ...]]:
+    """The configuration and the features' widths of a pixel decoder's folder."""
+    plain = read_config(Path(folder) / "config.json", FORMAT_VERSION)
+    return from_dict(cls, plain["pixel_decoder"], where=f"{folder}/config.json"), tuple(plain["dims"])
+
+
+def guided(predict: Callable[[Tensor], Tensor], rows: int, guidance: float, device: torch.device) -> Tensor:
+    """What `predict` says of `rows` images with their features, moved away from what it says without them.
+
+    `predict` takes 1 for each image whose features it may see and 0 for the others (Ho and Salimans 2022).
+    """
+    told = predict(torch.ones(rows, device=device))
+    if guidance == 1:
+        return told
+    untold = predict(torch.zeros(rows, device=device))
+    return untold + guidance * (told - untold)
+
+
+class DiffusionPixelDecoder(PixelDecoder):
     """Flow matching in pixels: the network sees a mixture of image and noise and predicts the image (x-prediction).
 
     Times are logit-normal (Esser et al. 2024). The loss is that of the velocity, (prediction - image)^2 / level^2,
@@ -80,16 +156,13 @@ class DiffusionPixelDecoder(nn.Module):
     """
 
     def __init__(self, config: DiffusionDecoderConfig, dims: tuple[int, ...]) -> None:
-        super().__init__()
-        self.config = config
-        self.dims = dims
+        super().__init__(config, dims)
         width = config.condition * config.cells**2
         self.conditions = nn.ModuleList(nn.Linear(dim, width) for dim in dims)
         self.unet: Any = small_unet(config, 3 * config.unshuffle**2, config.condition * len(dims))
         self.scheduler: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=TIME_SCALE)
 
     def noise(self, shape: tuple[int, int, int, int], generator: torch.Generator) -> Noise:
-        """The chance that a batch of pixels of this shape needs in `loss`."""
         return draw_noise(shape, self.config.drop, generator)
 
     def forward(
@@ -109,15 +182,12 @@ class DiffusionPixelDecoder(nn.Module):
         self, features: tuple[Float[Tensor, "b _ _"], ...], size: tuple[int, int]
     ) -> Float[Tensor, "b c h w"]:
         """The features of all levels as channels at this resolution: each says something of its own to each place."""
-        if len(features) != len(self.dims):
-            raise ModelError(f"features of {len(features)} levels for a pixel decoder of {len(self.dims)}")
         maps = []
-        for project, level in zip(self.conditions, features, strict=True):
-            rows, _ = grid_of(level.shape[1], size)
-            cells = self.config.cells
-            unfolded = rearrange(project(level), "b (r q) (i j c) -> b c (r i) (q j)", r=rows, i=cells, j=cells)
-            fits = unfolded.shape[2:] == size
-            maps.append(unfolded if fits else F.interpolate(unfolded, size, mode="bilinear", align_corners=False))
+        cells = self.config.cells
+        for project, grid in zip(self.conditions, self.grids(features, size), strict=True):
+            projected = project(rearrange(grid, "b d r q -> b r q d"))
+            unfolded = rearrange(projected, "b r q (i j c) -> b c (r i) (q j)", i=cells, j=cells)
+            maps.append(resized(unfolded, size))
         return torch.cat(maps, dim=1)
 
     def loss(
@@ -144,37 +214,24 @@ class DiffusionPixelDecoder(nn.Module):
         scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=x.device)
         for time in scheduler.timesteps:
             level = (time / TIME_SCALE).expand(rows)
-            image = self._guided(x, level, features, guidance)
+            predict = partial(self, x, level, features)
+            image = guided(predict, rows, guidance, x.device)
             velocity = (x - image) / level[:, None, None, None]
             x = scheduler.step(velocity, time, x).prev_sample
         return x.clamp(-1, 1)
 
-    def _guided(
-        self, x: Tensor, level: Tensor, features: tuple[Tensor, ...], guidance: float
-    ) -> Float[Tensor, "b 3 h w"]:
-        told = self(x, level, features, torch.ones_like(level))
-        if guidance == 1:
-            return told
-        untold = self(x, level, features, torch.zeros_like(level))
-        return untold + guidance * (told - untold)
-
     def save(self, folder: str | Path) -> None:
         """Write a diffusers folder (unet/, scheduler/), our config.json, and the projections of the features."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        self.save_config(folder)
         save_network(folder / "unet", self.unet)
         self.scheduler.save_pretrained(folder / "scheduler")
         save_tensors(folder / "model.safetensors", self.conditions.state_dict())
-        plain = {"format_version": FORMAT_VERSION, "pixel_decoder": to_dict(self.config), "dims": list(self.dims)}
-        write_json(folder / "config.json", plain)
 
     @classmethod
     def load(cls, folder: str | Path) -> "DiffusionPixelDecoder":
-        """Read what `save` wrote. ModelError where the folder is not of this format."""
         folder = Path(folder)
-        plain = read_config(folder / "config.json", FORMAT_VERSION)
-        config = from_dict(DiffusionDecoderConfig, plain["pixel_decoder"], where=f"{folder}/config.json")
-        decoder = cls(config, tuple(plain["dims"]))
+        decoder = cls(*read_decoder_config(folder, DiffusionDecoderConfig))
         try:
             decoder.unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, low_cpu_mem_usage=False)
             decoder.scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
@@ -218,6 +275,12 @@ def mixed(
 def flow_weight(level: Float[Tensor, " b"], bound: float) -> Float[Tensor, " b"]:
     """What an error of the predicted image weighs as an error of the velocity, 1 / level^2, at most `bound`."""
     return level.square().reciprocal().clamp_max(bound)
+
+
+def resized(maps: Float[Tensor, "b c _ _"], size: tuple[int, int]) -> Float[Tensor, "b c h w"]:
+    """Maps brought to a resolution, bilinearly; as they are where they have it."""
+    fits = tuple(maps.shape[2:]) == size
+    return maps if fits else F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 def grid_of(number: int, size: tuple[int, int]) -> tuple[int, int]:

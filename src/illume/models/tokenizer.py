@@ -24,6 +24,7 @@ from illume.models.quantizer import VQ, ProductVQ, QuantizerConfig, QuantizerLos
 from illume.models.vision_encoder import Grid, VisionEncoder, encoder_from_spec
 
 FORMAT_VERSION = 1
+AnyQuantizer = VQ | ProductVQ | SimVQ
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class LevelPass(NamedTuple):
 class Level(nn.Module):
     """Features of one level to codes and back: project, mix, quantise; project, mix, project."""
 
-    quantizer: VQ | ProductVQ | SimVQ
+    quantizer: AnyQuantizer
 
     def __init__(self, config: LevelConfig, dim: int) -> None:
         super().__init__()
@@ -107,6 +108,11 @@ class VisionTokenizer(nn.Module):
         self.levels = nn.ModuleList(Level(c, dim) for c, dim in zip(config.levels, encoder.dims, strict=True))
 
     @property
+    def quantizers(self) -> tuple[AnyQuantizer, ...]:
+        """One a level."""
+        return tuple(level.quantizer for level in self._levels())
+
+    @property
     def num_codes(self) -> tuple[int, ...]:
         """The size of each level's codebook."""
         return tuple(level.quantizer.num_codes for level in self._levels())
@@ -115,6 +121,11 @@ class VisionTokenizer(nn.Module):
     def dims(self) -> tuple[int, ...]:
         """The width of each level's features."""
         return self.encoder.dims
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The side of what a code stands on, in pixels, a level."""
+        return self.encoder.strides
 
     def grids(self, size: tuple[int, int]) -> tuple[Grid, ...]:
         """The grid of each level for an image of (height, width) pixels."""
@@ -175,12 +186,7 @@ class VisionTokenizer(nn.Module):
         plain = read_config(Path(folder) / "config.json", FORMAT_VERSION)
         config = from_dict(TokenizerConfig, plain["tokenizer"], where=f"{folder}/config.json")
         tokenizer = cls(config, encoder_from_spec(plain["encoder"]))
-        tensors = load_tensors(Path(folder) / "model.safetensors")
-        wanted = lasting(tokenizer.state_dict())
-        if tensors.keys() != wanted.keys():
-            wrong = sorted(tensors.keys() ^ wanted.keys())
-            raise ModelError(f"{folder}: tensors and config.json disagree about {', '.join(wrong[:5])}")
-        tokenizer.load_state_dict(tensors, strict=False)
+        load_lasting(tokenizer, load_tensors(Path(folder) / "model.safetensors"), str(folder))
         return tokenizer.eval()
 
     def _levels(self) -> list[Level]:
@@ -190,6 +196,15 @@ class VisionTokenizer(nn.Module):
 def lasting(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of a state dict, what a model in use needs: all but the codebooks' statistics."""
     return {name: tensor for name, tensor in state.items() if ".statistics." not in name}
+
+
+def load_lasting(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Give a module what `lasting` keeps of it. ModelError naming tensors that it lacks, or that it has no use for."""
+    wanted = lasting(module.state_dict())
+    if tensors.keys() != wanted.keys():
+        wrong = sorted(tensors.keys() ^ wanted.keys())
+        raise ModelError(f"{where}: tensors and config.json disagree about {', '.join(wrong[:5])}")
+    module.load_state_dict(tensors, strict=False)
 
 
 def normalised(features: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:

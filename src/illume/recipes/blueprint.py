@@ -10,17 +10,16 @@ import torch
 from torch import nn
 
 from illume.models.painting import shaped_pixel_decoder
-from illume.models.tokenizer import Level, VisionTokenizer
+from illume.models.tokenizing import build_tokenizer
 from illume.models.unified import Unified
 from illume.models.vision_encoder import VisionEncoder, shaped_encoder
-from illume.recipes.parts import unified_config, vocab_layout
+from illume.recipes.parts import check_grids, tokenizer_objective, unified_config, vocab_layout
 from illume.recipes.recipe import BPEConfig, PretrainedDecoderConfig, Recipe
 from illume.train.encoder_objective import EncoderObjective
 from illume.train.lm_objective import LMObjective
 from illume.train.objective import Objective
 from illume.train.pixel_objective import PixelObjective
 from illume.train.stage import Stage
-from illume.train.tokenizer_objective import TokenizerObjective
 from illume.vocab.layout import VocabLayout
 from illume.vocab.text import HuggingFaceTokenizer
 
@@ -39,17 +38,17 @@ def blueprint(recipe: Recipe) -> Blueprint:
     text_size = size_of_text(recipe)
     with torch.device("meta"):
         encoder = shaped_encoder(recipe.encoder)
-        tokenizer = VisionTokenizer(recipe.tokenizer, copy.deepcopy(encoder))
+        tokenizer = build_tokenizer(recipe.tokenizer, copy.deepcopy(encoder))
+        check_grids(recipe, encoder, tokenizer)
         painter = shaped_pixel_decoder(recipe.pixel_decoder, tokenizer.dims)
-        layout = vocab_layout(recipe.frame, text_size, tokenizer.num_codes)
+        layout = vocab_layout(recipe, text_size, tokenizer.num_codes)
         model = Unified(unified_config(recipe, layout, recipe.decoder.shape), copy.deepcopy(encoder))
         if recipe.code_vectors:
-            quantizers = [level.quantizer for level in tokenizer.levels if isinstance(level, Level)]
-            model.set_code_vectors(tuple(torch.empty(q.num_codes, q.dim) for q in quantizers))
+            model.set_code_vectors(tuple(torch.empty(q.num_codes, q.dim) for q in tokenizer.quantizers))
         stages: list[tuple[Stage, Objective]] = [
             *_encoder_stage(recipe, encoder, text_size),
-            (recipe.tokenizer_stage, TokenizerObjective(tokenizer, recipe.tokenizer_stage.steps)),
-            (recipe.pixel_stage, PixelObjective(painter, tokenizer)),
+            (recipe.tokenizer_stage, tokenizer_objective(tokenizer, painter, recipe.tokenizer_stage.steps)),
+            *([(recipe.pixel_stage, PixelObjective(painter, tokenizer))] if recipe.pixel_stage is not None else ()),
             *((stage, LMObjective(model)) for stage in recipe.stages),
         ]
     made = dict(model.named_children()) | {"vision_tokenizer": tokenizer, "pixel_decoder": painter}

@@ -4,7 +4,7 @@ It does not know models or steps.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from illume.core.errors import ConfigError
@@ -79,6 +79,14 @@ def open_data(recipe: Recipe) -> OpenData:
             return _open_folder(recipe.data, recipe.image_size)
         case RecordsData():
             return _open_records(recipe.data, recipe.image_size)
+
+
+def enlarged(recipe: Recipe, times: int) -> Recipe:
+    """The same recipe on images of so many times the side. A world's scenes are then others, of the same kind."""
+    size, data = recipe.image_size * times, recipe.data
+    if isinstance(data, WorldData):
+        data = replace(data, world=replace(data.world, size=size))
+    return replace(recipe, image_size=size, data=data)
 
 
 def _open_world(data: WorldData, size: int) -> OpenData:

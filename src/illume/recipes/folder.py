@@ -13,6 +13,7 @@ from illume.core.dist import is_main
 from illume.core.errors import CheckpointError
 from illume.core.files import read_json, write_json, write_text
 from illume.core.log import MetricsFile, console
+from illume.models.reconstruction import ReconstructionConfig
 from illume.recipes.recipe import Recipe
 
 # What each part of a run depends on, as fields of the recipe.
@@ -29,7 +30,10 @@ LANGUAGE = (
     "rows_per_batch",
     "drop",
     "weighting",
+    "reading",
 )
+# Fields younger than runs that go on without them: at these values they name nothing.
+ADDED = {"reading": "features"}
 
 
 class RunFolder:
@@ -109,7 +113,10 @@ def part_hashes(recipe: Recipe) -> dict[str, str]:
     plain = to_dict(recipe)
 
     def named(fields: tuple[str, ...], stages: int = 0) -> str:
-        return plain_hash({name: plain[name] for name in fields} | {"stages": plain["stages"][:stages]})
+        kept = {name: plain[name] for name in fields if ADDED.get(name) != plain[name]}
+        return plain_hash(kept | {"stages": plain["stages"][:stages]})
 
-    parts = {"encoder": named(ENCODER), "tokenizer": named(TOKENIZER), "pixel_decoder": named(PIXEL_DECODER)}
+    painted = ("pixel_decoder",) if isinstance(recipe.tokenizer, ReconstructionConfig) else ()  # trained as one
+    parts = {"encoder": named(ENCODER), "tokenizer": named((*TOKENIZER, *painted))}
+    parts |= {"pixel_decoder": named(PIXEL_DECODER)} if recipe.pixel_stage is not None else {}
     return parts | {stage.name: named(LANGUAGE, number) for number, stage in enumerate(recipe.stages, start=1)}

@@ -11,6 +11,7 @@ import torch
 
 from illume.core.device import pick_device
 from illume.core.dist import barrier, is_main, rank, world_size
+from illume.core.errors import ConfigError
 from illume.core.log import Progress
 from illume.core.streams import seed_of
 from illume.data.codes import CodeStore
@@ -18,21 +19,25 @@ from illume.data.examples import Examples, Pictures
 from illume.data.loader import SequenceLoader, Share
 from illume.data.prefetch import Prefetch
 from illume.encode import encode_images
+from illume.models.convolutional import ConvolutionalPixelDecoder
 from illume.models.decoder import DecoderConfig
-from illume.models.painting import AnyPixelDecoder, build_pixel_decoder
+from illume.models.painting import build_pixel_decoder
+from illume.models.pixel_decoder import PixelDecoder
 from illume.models.published import find_folder, load_language_model
-from illume.models.tokenizer import VisionTokenizer
+from illume.models.reconstruction import ReconstructionTokenizer
+from illume.models.tokenizing import AnyTokenizer, build_tokenizer
 from illume.models.unified import Unified, UnifiedConfig
 from illume.models.vision_encoder import PretrainedEncoderConfig, VisionEncoder, build_encoder
-from illume.recipes.data import OpenData
+from illume.recipes.data import OpenData, enlarged, open_data
 from illume.recipes.folder import RunFolder
-from illume.recipes.recipe import BPEConfig, FrameConfig, PretrainedDecoderConfig, Recipe
+from illume.recipes.recipe import BPEConfig, PretrainedDecoderConfig, Recipe
 from illume.train.callback import Callback
 from illume.train.callbacks import MetricsCallback, ProgressCallback, SampleCallback, TableCallback
 from illume.train.encoder_objective import Contrast, EncoderObjective
 from illume.train.lm_objective import LMObjective
 from illume.train.objective import Objective
 from illume.train.pixel_objective import PixelObjective
+from illume.train.reconstruction_objective import ReconstructionObjective
 from illume.train.stage import Stage
 from illume.train.state import TrainState
 from illume.train.tokenizer_objective import TokenizerObjective
@@ -93,29 +98,49 @@ def vision_encoder(folder: RunFolder, data: OpenData, text: TextFormat) -> tuple
     return encoder.eval(), objective.contrast.eval()
 
 
-def vision_tokenizer(folder: RunFolder, data: OpenData, encoder: VisionEncoder) -> VisionTokenizer:
-    """A tokenizer over a frozen copy of the encoder, trained on the data's images."""
+def vision_tokenizer(folder: RunFolder, data: OpenData, encoder: VisionEncoder) -> tuple[AnyTokenizer, PixelDecoder]:
+    """A tokenizer trained on the data's images, and the pixel decoder as its own training starts."""
     recipe, stage = folder.recipe, folder.recipe.tokenizer_stage
     seed_module(recipe, "tokenizer")
-    tokenizer = VisionTokenizer(recipe.tokenizer, copy.deepcopy(encoder))
-    objective = TokenizerObjective(tokenizer, stage.steps)
-    loader = data.image_loader(stage, share())
-    fit_part(folder, "tokenizer", objective, loader, stage)
-    return tokenizer.eval().requires_grad_(False)
-
-
-def pixel_decoder(folder: RunFolder, data: OpenData, tokenizer: VisionTokenizer) -> AnyPixelDecoder:
-    """A pixel decoder trained to paint the data's images from the features that the tokenizer gives back."""
-    recipe, stage = folder.recipe, folder.recipe.pixel_stage
+    tokenizer = build_tokenizer(recipe.tokenizer, copy.deepcopy(encoder))
     seed_module(recipe, "pixel decoder")
     decoder = build_pixel_decoder(recipe.pixel_decoder, tokenizer.dims)
-    objective = PixelObjective(decoder, tokenizer, stage.seed)
-    loader = data.image_loader(stage, share())
-    fit_part(folder, "pixel_decoder", objective, loader, stage)
+    check_grids(recipe, encoder, tokenizer)
+    objective = tokenizer_objective(tokenizer, decoder, stage.steps)
+    fit_part(folder, "tokenizer", objective, data.image_loader(stage, share()), stage)
+    return tokenizer.eval().requires_grad_(False), decoder
+
+
+def tokenizer_objective(tokenizer: AnyTokenizer, decoder: PixelDecoder, steps: int) -> Objective:
+    """What trains a tokenizer: its features' loss, or that of the pixels its decoder paints."""
+    if isinstance(tokenizer, ReconstructionTokenizer):
+        assert isinstance(decoder, ConvolutionalPixelDecoder)  # the recipe has seen to it
+        return ReconstructionObjective(tokenizer, decoder, steps)
+    return TokenizerObjective(tokenizer, steps)
+
+
+def check_grids(recipe: Recipe, encoder: VisionEncoder, tokenizer: AnyTokenizer) -> None:
+    """ConfigError where an image that is read and one that is drawn would have frames of different grids."""
+    size = (recipe.image_size, recipe.image_size)
+    if recipe.reading == "features" and encoder.grids(size) != tokenizer.grids(size):
+        raise ConfigError(
+            f"the encoder reads {recipe.image_size} pixels as grids {encoder.grids(size)}, the tokenizer writes "
+            f"{tokenizer.grids(size)}: change tokenizer.network.channels or unshuffle, or set reading=codes"
+        )
+
+
+def pixel_decoder(folder: RunFolder, data: OpenData, tokenizer: AnyTokenizer, decoder: PixelDecoder) -> PixelDecoder:
+    """The pixel decoder trained to paint the data's images from what the tokenizer gives back; where the recipe has no
+    stage for it, it came trained with the tokenizer."""
+    recipe, stage = folder.recipe, folder.recipe.pixel_stage
+    if stage is not None:
+        shown = data if decoder.upscale == 1 else open_data(enlarged(recipe, decoder.upscale))
+        objective = PixelObjective(decoder, tokenizer, stage.seed)
+        fit_part(folder, "pixel_decoder", objective, shown.image_loader(stage, share()), stage)
     return decoder.eval().requires_grad_(False)
 
 
-def encoded(folder: RunFolder, data: OpenData, tokenizer: VisionTokenizer) -> CodeStore:
+def encoded(folder: RunFolder, data: OpenData, tokenizer: AnyTokenizer) -> CodeStore:
     """The codes of every image that the language model reads or draws; computed once, by the first process."""
     device = pick_device(folder.recipe.device)
     stores = []
@@ -135,15 +160,16 @@ def encoded(folder: RunFolder, data: OpenData, tokenizer: VisionTokenizer) -> Co
     return CodeStore.merge(stores)
 
 
-def vocab_layout(frame: FrameConfig, text_size: int, levels: tuple[int, ...]) -> VocabLayout:
-    """The vocabulary of a recipe's model."""
+def vocab_layout(recipe: Recipe, text_size: int, levels: tuple[int, ...]) -> VocabLayout:
+    """The vocabulary of a recipe's model. One that reads codes has its drawings before it as they are."""
+    frame = recipe.frame
     return VocabLayout(
         text_size,
         levels,
         num_sizes=frame.num_sizes,
         row_ends=frame.row_ends,
         level_markers=frame.level_markers,
-        reread=frame.reread,
+        reread=frame.reread and recipe.reading == "features",
     )
 
 
@@ -183,8 +209,8 @@ def train_stages(
 ) -> None:
     """The stages of the language model, one after the other (ILLUME, section 3.2)."""
     recipe = folder.recipe
-    pictures = Pictures(ImageFrame(codes.grids), codes)
-    examples = Examples(layout, text, pictures, drop=recipe.drop, seed=recipe.seed)
+    pictures = Pictures(ImageFrame(codes.grids), codes, always_codes=recipe.reading == "codes")
+    examples = Examples(layout, text, pictures, drop=recipe.drop, seed=recipe.seed, reading=recipe.reading)
     for stage in recipe.stages:
         loader = SequenceLoader(
             data.mixture(stage),

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from illume.generate.folder import Generation
+from illume.models.convolutional import ConvolutionalDecoderConfig
 from illume.models.decoder import DecoderConfig
 from illume.models.painting import PixelDecoderConfig
-from illume.models.tokenizer import TokenizerConfig
+from illume.models.reconstruction import ReconstructionConfig
+from illume.models.tokenizing import AnyTokenizerConfig
 from illume.models.vision_encoder import EncoderConfig, PretrainedEncoderConfig
 from illume.train.encoder_objective import ContrastConfig
 from illume.train.lm_objective import Weighting
 from illume.train.stage import Stage
+from illume.vocab.format import Reading
 from illume.vocab.text import TEMPLATES
 from illume.world.scene import WorldConfig
 
@@ -123,7 +126,9 @@ class Recipe:
 
     encoder_stage, where there is one, trains the vision encoder from the captions (sigmoid contrastive, plus pixels);
     a pretrained encoder needs none. `grid_positions` is the largest grid of the two-dimensional positions (0: none).
-    `code_vectors`: the rows of codes also follow from their codebook vectors while training.
+    `code_vectors`: the rows of codes also follow from their codebook vectors while training. A reconstruction tokenizer
+    is trained together with a convolutional pixel decoder, which pixel_stage, where there is one, then trains further.
+    reading "codes": images enter as codes of the tokenizer instead of features, and a drawn one is not read again.
     """
 
     name: str
@@ -132,12 +137,12 @@ class Recipe:
     image_size: int
     text: BPEConfig | PretrainedTextConfig
     encoder: EncoderConfig | PretrainedEncoderConfig
-    tokenizer: TokenizerConfig
+    tokenizer: AnyTokenizerConfig
     pixel_decoder: PixelDecoderConfig
     decoder: NewDecoderConfig | PretrainedDecoderConfig
     encoder_stage: Stage | None
     tokenizer_stage: Stage
-    pixel_stage: Stage
+    pixel_stage: Stage | None
     stages: tuple[Stage, ...]
     frame: FrameConfig = FrameConfig()
     grid_positions: int = 0
@@ -147,7 +152,17 @@ class Recipe:
     rows_per_batch: int = 64
     drop: float = 0.1
     weighting: Weighting = "id"
+    reading: Reading = "features"
     generation: Generation = Generation()
     score: ScoreConfig = ScoreConfig()
     device: str = "auto"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.tokenizer, ReconstructionConfig):
+            if not isinstance(self.pixel_decoder, ConvolutionalDecoderConfig):
+                raise ValueError(
+                    "a reconstruction tokenizer is trained with what paints it: pixel_decoder.kind=convolutional"
+                )
+        elif self.pixel_stage is None:
+            raise ValueError("pixel_stage is missing: only a reconstruction tokenizer's pixel decoder can do without")

@@ -54,15 +54,15 @@ def train(folder: RunFolder, data: OpenData, text: TextFormat) -> Illume:
     with folder.part("encoder"):
         encoder, contrast = parts.vision_encoder(folder, data, text)
     with folder.part("tokenizer"):
-        tokenizer = parts.vision_tokenizer(folder, data, encoder)
+        tokenizer, painter = parts.vision_tokenizer(folder, data, encoder)
     with folder.part("pixel decoder"):
-        pixel_decoder = parts.pixel_decoder(folder, data, tokenizer)
+        pixel_decoder = parts.pixel_decoder(folder, data, tokenizer, painter)
     with folder.part("codes"):
         codes = parts.encoded(folder, data, tokenizer)
-    layout = parts.vocab_layout(recipe.frame, text.size, tokenizer.num_codes)
+    layout = parts.vocab_layout(recipe, text.size, tokenizer.num_codes)
     model = parts.language_model(recipe, layout, encoder, tokenizer.code_vectors())
     size = (recipe.image_size, recipe.image_size)
-    made = Parts(model, layout, text, tokenizer, pixel_decoder, size, recipe.generation)
+    made = Parts(model, layout, text, tokenizer, pixel_decoder, size, recipe.generation, recipe.reading)
     prompts = data.prompts(NUM_SAMPLES)
     parts.train_stages(
         folder, data, model, layout, text, codes, lambda part, state: sample_grid(folder, prompts, part, state, made)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from illume.api import Illume, load
-from illume.core.config import config_hash, load_yaml, override
+from illume.core.config import from_dict, load_yaml, override, plain_hash, to_dict
 from illume.core.device import peak_memory_gb
 from illume.core.errors import ModelError
 from illume.core.log import console
@@ -16,7 +16,9 @@ from illume.eval.scorecard import Scorecard
 from illume.eval.subject import ModelSubject
 from illume.eval.task import Example, Task
 from illume.eval.tasks import folder_tasks, world_tasks
+from illume.models.tokenizer import VisionTokenizer
 from illume.recipes.data import open_folder
+from illume.recipes.folder import ADDED
 from illume.recipes.recipe import FolderData, Recipe, RecordsData, ScoreConfig, WorldData
 from illume.train.encoder_objective import Contrast
 
@@ -71,10 +73,14 @@ def tasks_of(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
 
 def run_embedder(illume: Illume, contrast: Path) -> TowerEmbedder | None:
     """What compares pictures with texts, where the run trained it. The tokenizer keeps the encoder it belongs to."""
+    tokenizer = illume.parts.tokenizer
+    if not isinstance(tokenizer, VisionTokenizer):
+        console.print("a tokenizer without the encoder of the contrast: drawings cannot be scored", style="yellow")
+        return None
     if not (contrast / "config.json").is_file():
         console.print(f"{contrast} is not there: drawings cannot be scored", style="yellow", markup=False)
         return None
-    return TowerEmbedder(Contrast.load(contrast), illume.parts.tokenizer.encoder, illume.parts.text.tokenizer.encode)
+    return TowerEmbedder(Contrast.load(contrast), tokenizer.encoder, illume.parts.text.tokenizer.encode)
 
 
 def find_model(folder: Path) -> Path:
@@ -88,4 +94,6 @@ def find_model(folder: Path) -> Path:
 
 def recipe_hash(recipe: Recipe) -> str:
     """Names everything a model depends on: the recipe without where it runs and how it is scored."""
-    return config_hash(replace(recipe, out="", device="auto", score=ScoreConfig()))
+    known = replace(recipe, out="", device="auto", score=ScoreConfig())
+    plain = to_dict(from_dict(Recipe, to_dict(known)))  # a float may stand as an int until it is read back
+    return plain_hash({name: value for name, value in plain.items() if ADDED.get(name) != value})

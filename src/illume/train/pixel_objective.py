@@ -4,23 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from illume.core.device import generator
 from illume.data.collate import ImageBatch
-from illume.models.painting import AnyPixelDecoder
-from illume.models.pixel_decoder import Noise
-from illume.models.tokenizer import VisionTokenizer
+from illume.models.pixel_decoder import Noise, PixelDecoder
+from illume.models.tokenizing import AnyTokenizer
 from illume.train.objective import Loss
 
 
 class PixelObjective:
     """Denoising of images given the features that a vision tokenizer rebuilds from their codes.
 
+    A decoder that paints larger images than the tokenizer reads learns from large ones, whose shrunk copies are read.
     Noise is keyed by (seed, step, sample): the same in one batch or in many, on one process or several.
     """
 
-    def __init__(self, decoder: AnyPixelDecoder, tokenizer: VisionTokenizer, seed: int = 0) -> None:
+    def __init__(self, decoder: PixelDecoder, tokenizer: AnyTokenizer, seed: int = 0) -> None:
         self.decoder = decoder
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.seed = seed
@@ -37,7 +38,8 @@ class PixelObjective:
     def loss(self, batch: ImageBatch) -> Loss:
         """The loss of this step's noise: the next step has other noise for the same images."""
         with torch.no_grad():
-            features = self.tokenizer.decode(self.tokenizer.encode(batch.pixels))
+            seen = F.avg_pool2d(batch.pixels, self.decoder.upscale)  # by 1 it is the image itself
+            features = self.tokenizer.decode(self.tokenizer.encode(seen))
         value = self.decoder.loss(batch.pixels, features, self.noise(batch))
         return Loss(value, {"flow": value.detach()})
 
