@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from illume.models.lora import add_lora
 from illume.models.painting import shaped_pixel_decoder
 from illume.models.tokenizing import build_tokenizer
 from illume.models.unified import Unified
 from illume.models.vision_encoder import VisionEncoder, shaped_encoder
+from illume.recipes.adapt import lora_stage
 from illume.recipes.parts import check_grids, tokenizer_objective, unified_config, vocab_layout
 from illume.recipes.recipe import BPEConfig, PretrainedDecoderConfig, Recipe
 from illume.train.encoder_objective import EncoderObjective
@@ -45,11 +47,13 @@ def blueprint(recipe: Recipe) -> Blueprint:
         model = Unified(unified_config(recipe, layout, recipe.decoder.shape), copy.deepcopy(encoder))
         if recipe.code_vectors:
             model.set_code_vectors(tuple(torch.empty(q.num_codes, q.dim) for q in tokenizer.quantizers))
+        if recipe.lora is not None:
+            add_lora(model.decoder, recipe.lora)
         stages: list[tuple[Stage, Objective]] = [
             *_encoder_stage(recipe, encoder, text_size),
             (recipe.tokenizer_stage, tokenizer_objective(tokenizer, painter, recipe.tokenizer_stage.steps)),
             *([(recipe.pixel_stage, PixelObjective(painter, tokenizer))] if recipe.pixel_stage is not None else ()),
-            *((stage, LMObjective(model)) for stage in recipe.stages),
+            *((lora_stage(stage, LMObjective(model), recipe.lora), LMObjective(model)) for stage in recipe.stages),
         ]
     made = dict(model.named_children()) | {"vision_tokenizer": tokenizer, "pixel_decoder": painter}
     return Blueprint(layout, tuple(stages), made)

@@ -30,6 +30,7 @@ LANGUAGE = (
     "rows_per_batch",
     "drop",
     "weighting",
+    "lora",
     "reading",
 )
 # Fields younger than runs that go on without them: at these values they name nothing.

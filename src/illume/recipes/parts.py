@@ -21,6 +21,7 @@ from illume.data.prefetch import Prefetch
 from illume.encode import encode_images
 from illume.models.convolutional import ConvolutionalPixelDecoder
 from illume.models.decoder import DecoderConfig
+from illume.models.lora import add_lora, merge_lora, save_lora
 from illume.models.painting import build_pixel_decoder
 from illume.models.pixel_decoder import PixelDecoder
 from illume.models.published import find_folder, load_language_model
@@ -28,6 +29,7 @@ from illume.models.reconstruction import ReconstructionTokenizer
 from illume.models.tokenizing import AnyTokenizer, build_tokenizer
 from illume.models.unified import Unified, UnifiedConfig
 from illume.models.vision_encoder import PretrainedEncoderConfig, VisionEncoder, build_encoder
+from illume.recipes.adapt import encoder_moves, lora_stage
 from illume.recipes.data import OpenData, enlarged, open_data
 from illume.recipes.folder import RunFolder
 from illume.recipes.recipe import BPEConfig, PretrainedDecoderConfig, Recipe
@@ -193,6 +195,9 @@ def language_model(
     model = Unified(unified_config(recipe, layout, recipe.decoder.shape), copy.deepcopy(encoder).requires_grad_(True))
     if isinstance(recipe.decoder, PretrainedDecoderConfig):
         load_language_model(find_folder(recipe.decoder.name), model, recipe.seed)
+    if recipe.lora is not None:
+        seed_module(recipe, "lora")
+        add_lora(model.decoder, recipe.lora)
     if recipe.code_vectors:
         model.set_code_vectors(code_vectors)
     return model
@@ -223,7 +228,21 @@ def train_stages(
         )
         objective = LMObjective(model, recipe.weighting)
         with folder.part(stage.name):
-            fit_part(folder, stage.name, objective, loader, stage, sampler)
+            fit_part(folder, stage.name, objective, loader, lora_stage(stage, objective, recipe.lora), sampler)
+
+
+def merge(folder: RunFolder, model: Unified) -> None:
+    """Make the trained model a plain one: codes folded into rows and, where there is LoRA, its maps kept in `lora/`, as
+    peft keeps them, and added to the weights."""
+    model.fold()
+    recipe = folder.recipe
+    if recipe.lora is None:
+        return
+    if is_main():
+        base = recipe.decoder.name if isinstance(recipe.decoder, PretrainedDecoderConfig) else None
+        encoder = recipe.encoder_stage is not None or encoder_moves(recipe.stages, model)
+        save_lora(folder.path / "lora", model, base=base, encoder=encoder)
+    merge_lora(model.decoder)
 
 
 def share() -> Share:

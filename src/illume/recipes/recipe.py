@@ -6,6 +6,7 @@ from typing import Literal
 from illume.generate.folder import Generation
 from illume.models.convolutional import ConvolutionalDecoderConfig
 from illume.models.decoder import DecoderConfig
+from illume.models.lora import LoRAConfig
 from illume.models.painting import PixelDecoderConfig
 from illume.models.reconstruction import ReconstructionConfig
 from illume.models.tokenizing import AnyTokenizerConfig
@@ -128,6 +129,7 @@ class Recipe:
     a pretrained encoder needs none. `grid_positions` is the largest grid of the two-dimensional positions (0: none).
     `code_vectors`: the rows of codes also follow from their codebook vectors while training. A reconstruction tokenizer
     is trained together with a convolutional pixel decoder, which pixel_stage, where there is one, then trains further.
+    `lora`: the language model's weights stay, maps of low rank beside them move; adapter and vision rows move whole.
     reading "codes": images enter as codes of the tokenizer instead of features, and a drawn one is not read again.
     """
 
@@ -153,6 +155,7 @@ class Recipe:
     drop: float = 0.1
     weighting: Weighting = "id"
     reading: Reading = "features"
+    lora: LoRAConfig | None = None
     generation: Generation = Generation()
     score: ScoreConfig = ScoreConfig()
     device: str = "auto"

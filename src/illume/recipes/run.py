@@ -67,7 +67,7 @@ def train(folder: RunFolder, data: OpenData, text: TextFormat) -> Illume:
     parts.train_stages(
         folder, data, model, layout, text, codes, lambda part, state: sample_grid(folder, prompts, part, state, made)
     )
-    model.fold()
+    parts.merge(folder, model)
     if is_main() and contrast is not None:
         contrast.save(folder.path / "contrast")
     return Illume(made, folder=folder.model)

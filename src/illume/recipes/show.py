@@ -75,18 +75,20 @@ def describe_recipe(recipe: Recipe) -> Description:
     """Its configuration, and what each stage moves at which rate."""
     plan = blueprint(recipe)
     tables = {stage.name: parameter_table(objective, stage) for stage, objective in plan.stages}
+    trained = {name: sum(row.parameters for row in rows if row.trained) for name, rows in tables.items()}
     counts = _counts(plan.modules)
     ranges = _ranges(plan.layout)
     data = {
         "kind": "recipe",
         "recipe": to_dict(recipe),
         "stages": {name: [asdict(row) for row in rows] for name, rows in tables.items()},
+        "trained": trained,
         "parameters": counts,
         "vocabulary": ranges,
     }
     shown: list[RenderableType] = [
         tree(recipe.name, to_dict(recipe)),
-        *(rule_table(f"stage {name}", rows) for name, rows in tables.items()),
+        *(rule_table(f"stage {name}: {trained[name]:,} parameters trained", rows) for name, rows in tables.items()),
         _count_table(counts),
         _range_table(ranges),
     ]
