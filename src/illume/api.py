@@ -23,6 +23,8 @@ from illume.generate.folder import Drawing, Generation, Parts, load_parts, save_
 from illume.generate.request import Pixels, Request, Result, Sampling
 from illume.images import ops
 from illume.images.given import ImageLike, opened
+from illume.images.masks import Box, masked
+from illume.images.masks import composite as paste
 from illume.session.session import Session
 from illume.session.turns import MODES, Ability, Answer, Conversation
 from illume.tasks import prompts
@@ -136,10 +138,33 @@ class Illume:
         texts = [prompt] if isinstance(prompt, str) else list(prompt)
         return self.pictures([self.draw_request(text, seed + i, **settings) for text in texts for i in range(n)])
 
-    def edit(self, image: ImageLike, instruction: str, n: int = 1, seed: int = 0, **settings: Any) -> list[Image.Image]:
-        """`n` versions of an image, changed as told; seeds and settings as in `draw`."""
-        pixels = self.pixels(image)
-        return self.pictures([self.edit_request(pixels, instruction, seed + i, **settings) for i in range(n)])
+    def edit(
+        self,
+        image: ImageLike,
+        instruction: str | None,
+        n: int = 1,
+        seed: int = 0,
+        *,
+        mask: ImageLike | Box | None = None,
+        composite: bool = True,
+        **settings: Any,
+    ) -> list[Image.Image]:
+        """`n` versions of an image, changed as told; seeds and settings as in `draw`.
+
+        With a mask of the image's size (white, or inside a box of left, top, right, bottom) that region alone is
+        painted anew, as told or, where instruction is None, so that it fits. Outside of it the pixels stay what they
+        are at the model's size; with `composite=False` they are those that the model drew.
+        """
+        if mask is None:
+            if instruction is None:
+                raise RequestError("say what to change, or give a mask of what is to be painted anew")
+            pixels = self.pixels(image)
+            return self.pictures([self.edit_request(pixels, instruction, seed + i, **settings) for i in range(n)])
+        whole = opened(image)
+        part = masked(whole, mask if isinstance(mask, tuple) else opened(mask), self.parts.image_size)
+        asked = [self.inpaint_request(part.shown, instruction, seed + i, **settings) for i in range(n)]
+        drawn = self.pictures(asked)
+        return [paste(part.kept, one, part.region) for one in drawn] if composite else drawn
 
     def assess(self, image: ImageLike, prompt: str) -> Verdict:
         """Whether an image shows what a prompt asks. DataError where the model's answer is no verdict."""
@@ -178,6 +203,13 @@ class Illume:
         """What `edit` asks, for `run` and `pictures`."""
         messages = prompts.edit(ImagePart(self.frame, image="source"), instruction)
         return self.request("edit", messages, {"source": _tensor(self.pixels(image))}, seed, **settings)
+
+    def inpaint_request(
+        self, shown: ImageLike, instruction: str | None = None, seed: int = 0, **settings: Any
+    ) -> Request:
+        """What `edit` with a mask asks, for `run` and `pictures`; the image has its region marked (images/masks.py)."""
+        messages = prompts.inpaint(ImagePart(self.frame, image="source"), instruction)
+        return self.request("edit", messages, {"source": _tensor(self.pixels(shown))}, seed, **settings)
 
     def ask_request(self, image: ImageLike, question: str, max_new_text: int | None = None) -> Request:
         """A question about an image, for `run`; the answer is the result's `text`."""

@@ -13,6 +13,7 @@ import illume
 from fixtures.tiny_model_folder import SIZE, tiny_illume, tiny_parts
 from illume.api import Illume, Result, Turn
 from illume.core.errors import CheckpointError, DataError, ModelError, RequestError
+from illume.images.masks import MARKER
 from illume.tasks import prompts
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.vocab.messages import ImagePart, TextPart
@@ -139,6 +140,52 @@ def test_settings_reach_the_sampling() -> None:
 def test_editing_gives_pictures_of_the_model_s_size() -> None:
     versions = tiny_illume().edit(picture(2, (20, 30)), "remove it", n=3)
     assert [image.size for image in versions] == [SIZE] * 3
+
+
+def white_box(box: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:
+    mask = Image.new("L", size)
+    mask.paste(255, box)
+    return mask
+
+
+@pytest.mark.parametrize("instruction", ["a red circle", None])
+def test_a_masked_edit_changes_the_region_alone_and_draws_what_is_asked_of_the_marked_image(
+    instruction: str | None,
+) -> None:
+    model, source, box = tiny_illume(), picture(2, SIZE), (2, 3, 7, 6)
+    made = model.edit(source, instruction, n=2, seed=4, mask=box)
+    (raw,) = model.edit(source, instruction, seed=4, mask=white_box(box, SIZE), composite=False)
+    shown = np.array(source)
+    shown[3:6, 2:7] = MARKER
+    request = model.inpaint_request(shown, instruction, seed=4)
+    assert raw.tobytes() == model.pictures([request])[0].tobytes()
+    for one in made:
+        changed = (np.array(one) != np.array(source)).any(axis=-1)
+        assert changed[3:6, 2:7].any()
+        changed[3:6, 2:7] = False
+        assert not changed.any()
+    assert np.array_equal(np.array(made[0])[3:6, 2:7], np.array(raw)[3:6, 2:7])
+    assert made[0].tobytes() != made[1].tobytes()
+
+
+def test_a_mask_of_a_larger_image_is_fitted_with_it() -> None:
+    source = picture(2, (2 * SIZE[0], 2 * SIZE[1]))
+    (made,) = tiny_illume().edit(source, None, mask=white_box((8, 8, 12, 12), source.size))
+    kept = np.array(tiny_illume().pixels(source))
+    changed = (np.array(made) != kept).any(axis=-1)
+    assert changed[4:6, 4:6].any()
+    changed[3:7, 3:7] = False  # the seam that resizing blurs is painted anew too
+    assert not changed.any()
+
+
+def test_an_edit_says_what_it_lacks_and_what_does_not_fit() -> None:
+    model = tiny_illume()
+    with pytest.raises(RequestError, match="say what to change, or give a mask"):
+        model.edit(picture(), None)
+    with pytest.raises(DataError, match="make them one size"):
+        model.edit(picture(2, (20, 30)), "x", mask=white_box((0, 0, 5, 5), (20, 30)))
+    with pytest.raises(DataError, match="marks nothing of what is left"):
+        model.edit(picture(2, (90, 30)), "x", mask=(0, 0, 30, 5))
 
 
 def test_every_kind_of_image_is_the_same_image(tmp_path: Path) -> None:

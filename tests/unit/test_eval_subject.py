@@ -24,6 +24,7 @@ CALLS: dict[str, Callable[[ModelSubject, int], list[object]]] = {
     "caption": lambda subject, n: subject.caption(pictures(n)),
     "draw": lambda subject, n: [p.tobytes() for p in subject.draw(WORDS[:n])],
     "edit": lambda subject, n: [p.tobytes() for p in subject.edit(pictures(n), WORDS[:n])],
+    "inpaint": lambda subject, n: [p.tobytes() for p in subject.inpaint(pictures(n), [None, *WORDS[1:n]])],
     "reconstruct": lambda subject, n: [p.tobytes() for p in subject.reconstruct(pictures(n))],
     "assess": lambda subject, n: subject.assess(pictures(n), WORDS[:n]),
 }

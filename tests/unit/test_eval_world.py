@@ -15,6 +15,8 @@ from illume.eval.tasks import world_tasks
 from illume.eval.tasks.assess import Assess
 from illume.eval.tasks.draw import Draw
 from illume.eval.tasks.edit import Edit
+from illume.eval.tasks.edit_turns import EditTurns
+from illume.eval.tasks.inpaint import Inpaint
 from illume.eval.tasks.reconstruct import Reconstruct
 from illume.eval.tasks.see import See
 from illume.tasks.verdict import CRITERIA
@@ -23,6 +25,7 @@ from illume.world import CATEGORIES, PICO, QUESTION_KINDS, holds, oracle, text_s
 N = 24
 TASKS = world_tasks(PICO, N)
 SEE, DRAW, RECONSTRUCT, EDIT, ASSESS = (kind(PICO, N) for kind in (See, Draw, Reconstruct, Edit, Assess))
+TURNS, INPAINT = EditTurns(PICO, N), Inpaint(PICO, N)
 
 
 @cache
@@ -44,7 +47,7 @@ def check_perfect(kind: type[PerfectSubject]) -> None:
     """Everything a perfect subject can reach is reached, in every group."""
     for name, row in outcome(kind).rows.items():
         assert row.score == 1, name
-        assert row.n == N
+        assert row.n == (N // 2 if name == "edit_turns" else N)
         assert all(figure.score == 1 for group, figure in row.by.items() if group != "psnr_db"), (name, row.by)
 
 
@@ -88,6 +91,42 @@ def test_an_edit_must_keep_the_rest() -> None:
             return [np.roll(picture, 4, axis=1) for picture in super().edit(pictures, instructions)]
 
     assert scores(subject(Careless), "edit")["edit"] == 0
+
+
+def test_turns_are_scored_one_by_one_on_what_the_last_one_gave() -> None:
+    class Tired(PerfectSubject):
+        """Does the first two edits of a row, and gives the picture back at the third."""
+
+        turn = 0
+
+        def edit(self, pictures: Sequence[Picture], instructions: Sequence[str]) -> list[Picture]:
+            self.turn += 1
+            return list(pictures) if self.turn == 3 else super().edit(pictures, instructions)
+
+    row = run_tasks(subject(Tired), [TURNS]).rows["edit_turns"]
+    assert row.score == row.by["turn 3"].score == 0
+    assert row.by["turn 1"].score == row.by["turn 2"].score == 1
+    assert row.n == row.by["turn 1"].n == N // 2
+
+
+def test_inpainting_is_scored_by_kind_as_drawn_and_as_pasted() -> None:
+    class Sloppy(PerfectSubject):
+        """Restores everything, shifts what is around, and fills nothing in."""
+
+        def inpaint(self, masked: Sequence[Picture], instructions: Sequence[str | None]) -> list[Picture]:
+            drawn = super().inpaint(masked, instructions)
+            blank = np.full_like(drawn[0], 240)
+            return [blank if text else np.roll(p, 16, axis=1) for p, text in zip(drawn, instructions, strict=True)]
+
+    row = run_tasks(subject(Sloppy), [INPAINT]).rows["inpaint"]
+    assert row.by["fill"].score == 0
+    assert 0 < row.by["restore"].score < 1
+    assert row.by["as drawn"].score < row.score
+
+
+def test_inpainting_is_asked_only_of_who_learnt_it() -> None:
+    assert "inpaint" in [task.ability for task in TASKS]
+    assert "inpaint" not in [task.ability for task in world_tasks(PICO, N, learnt=("draw", "edit"))]
 
 
 def test_an_answer_that_is_no_verdict_is_wrong_whatever_it_decides() -> None:
@@ -134,6 +173,11 @@ def test_baselines_are_what_they_say() -> None:
     assert rows["reconstruct"].baseline["mean image"] == 0
     assert rows["reconstruct"].baseline["mean image psnr_db"] < 25
     assert rows["assess"].baseline["always pass"] == 0.5
+    turns = rows["edit_turns"]
+    assert turns.baseline["copy the input"] == turns.baseline["without the last turn"] == 0
+    assert rows["inpaint"].baseline["copy the input"] == 0
+    assert rows["inpaint"].baseline["background"] == 0.5  # restoring asks for nothing else
+    assert rows["inpaint"].baseline["redraw"] < 0.4
     assert outcome(IdleSubject).rows["assess"].by["kappa"].score == 0
     assert outcome(IdleSubject).rows["assess"].by["right"].score == 1
 

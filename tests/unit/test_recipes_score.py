@@ -34,7 +34,7 @@ def test_a_run_and_its_model_are_scored_alike(run: Path, tmp_path: Path, monkeyp
     out = tmp_path / "card.json"
     cards = [score.score_folder(str(f), ["score.num_items=6"], out, device="cpu") for f in (run, run / "model")]
     assert load(out)["config_hash"] == cards[0]["config_hash"] == cards[1]["config_hash"] == score.recipe_hash(pico())
-    assert [task.num_items for task in asked[0]] == [6] * 5
+    assert [task.num_items for task in asked[0]] == [6] * 6
     with pytest.raises(ConfigError, match="num_items"):
         score.score_folder(str(run), ["score.num_item=6"], device="cpu")
 
@@ -57,8 +57,12 @@ def test_data_say_which_abilities_are_measured(tmp_path: Path) -> None:
     make_image_folder(tmp_path / "images", 16)
     own = replace(pico(), data=FolderData(str(tmp_path / "images"), held_out=0.3))
     records = replace(pico(), data=RecordsData({"a": "a.jsonl"}, ("a",)))
-    found = [[t.ability for t in score.tasks_of(r, tiny_illume(), tmp_path)] for r in (pico(), own, records)]
-    assert found == [["see", "draw", "reconstruct", "edit", "assess"], ["see", "reconstruct"], []]
+    last = replace(pico().stages[-1], mixture={"inpaint": 1.0})
+    mixing_inpainting = replace(pico(), stages=(*pico().stages[:-1], last))
+    recipes = (pico(), mixing_inpainting, own, records)
+    found = [[t.ability for t in score.tasks_of(recipe, tiny_illume(), tmp_path)] for recipe in recipes]
+    world = ["see", "draw", "reconstruct", "edit", "edit_turns", "assess"]
+    assert found == [world, [*world[:5], "inpaint", "assess"], ["see", "reconstruct"], []]
 
 
 def test_the_batch_is_as_large_as_the_recipe_says() -> None:

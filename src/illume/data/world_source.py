@@ -33,7 +33,6 @@ from illume.world import (
 from illume.world.render import RGB, nameless_palette, render
 from illume.world.scene import COLOURS
 
-_QUESTIONS = 4  # a conversation; few, for most conversations that a person begins have one
 _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene has many
 
 
@@ -55,7 +54,7 @@ class WorldImages:
         nameless: bool = False,
         num_inpaintings: int = 0,
     ) -> None:
-        if num_scenes < 1 or min(num_edits, num_inpaintings) < 0:
+        if max(num_scenes, num_inpaintings) < 1 or min(num_scenes, num_edits, num_inpaintings) < 0:
             counts = f"{num_scenes} (and {num_edits} edits, {num_inpaintings} inpaintings)"
             raise ConfigError(f"a world needs at least one scene, not {counts}")
         self.config, self.split = config, split
@@ -226,10 +225,10 @@ def _inpaint(images: WorldImages, index: int, rng: random.Random) -> Record:
 def _chat(images: WorldImages, index: int, rng: random.Random) -> Record:
     number = index % images.num_scenes
     turns: list[Turn] = []
-    for question in questions(images.scene(number), images.config, rng)[:_QUESTIONS]:
+    for question in questions(images.scene(number), images.config, rng):
         shown = (0, question.text) if not turns else (question.text,)
         turns += [Turn("user", shown), Turn("assistant", (question.answer,))]
-    return Record("chat", images=(images.key("scene", number),), messages=tuple(turns))
+    return Record("chat", images=(images.key("scene", number),), messages=tuple(turns), independent=True)
 
 
 def _assess(images: WorldImages, index: int, rng: random.Random) -> Record:

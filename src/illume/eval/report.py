@@ -141,6 +141,8 @@ MEANINGS = {
     "draw": "of drawings show exactly what was asked",
     "reconstruct": "of pictures come back exactly from their codes",
     "edit": "of edits done, and all else kept",
+    "edit_turns": "of scenes right after three edits in a row",
+    "inpaint": "of masked regions painted as asked, the rest kept",
     "assess": "of pictures judged right against a prompt",
 }
 OWN_MEANINGS = {

@@ -19,7 +19,7 @@ from illume.core.errors import DataError
 from illume.eval.metrics import ci95, mean
 
 FORMAT_VERSION = 1
-ABILITIES = ("see", "draw", "reconstruct", "edit", "assess")
+ABILITIES = ("see", "draw", "reconstruct", "edit", "edit_turns", "inpaint", "assess")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,11 @@ class ModelSubject:
         requests = [self.illume.edit_request(picture, text, self._seed("edit", i)) for i, (picture, text) in asked]
         return _arrays(self.illume.pictures(requests))
 
+    def inpaint(self, masked: Sequence[Picture], instructions: Sequence[str | None]) -> list[Picture]:
+        asked = enumerate(zip(masked, instructions, strict=True))
+        requests = [self.illume.inpaint_request(p, text, self._seed("inpaint", i)) for i, (p, text) in asked]
+        return _arrays(self.illume.pictures(requests))
+
     def assess(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> list[str]:
         asked = zip(pictures, prompts, strict=True)
         return self._texts(self.illume.assess_request(picture, prompt) for picture, prompt in asked)

@@ -32,6 +32,10 @@ class Subject(Protocol):
 
     def edit(self, pictures: Sequence[Picture], instructions: Sequence[str]) -> list[Picture]: ...
 
+    def inpaint(self, masked: Sequence[Picture], instructions: Sequence[str | None]) -> list[Picture]:
+        """Pictures whose region in the marker's colour is painted anew, as told or (None) so that it fits."""
+        ...
+
     def reconstruct(self, pictures: Sequence[Picture]) -> list[Picture]:
         """The pictures through the vision tokenizer's codes and the pixel decoder; the language model takes no part."""
         ...

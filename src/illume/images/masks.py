@@ -4,11 +4,14 @@ The region is painted over in one flat colour, for a model reads pixels: no furt
 can read it, and nothing of what was there before shines through.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
 from illume.core.errors import DataError
+from illume.images import ops
 
 MARKER = (255, 0, 255)
 """The colour of a region to be painted anew: pure magenta, which photographs hardly and generated scenes never wear."""
@@ -39,6 +42,24 @@ def marked(picture: Image.Image, region: Region) -> Image.Image:
 def composite(kept: Image.Image, drawn: Image.Image, region: Region) -> Image.Image:
     """What was drawn inside the region, what was there outside of it, to the byte. All of one size."""
     return Image.fromarray(np.where(region[..., None], np.array(drawn), np.array(kept)))
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A picture at the size a model works in: as it is, as it is shown with its region marked, and the region."""
+
+    kept: Image.Image
+    shown: Image.Image
+    region: Region
+
+
+def masked(picture: Image.Image, mask: Image.Image | Box, size: int | tuple[int, int]) -> Masked:
+    """An RGB picture with the region that a mask of its own size marks, both fitted to a size (centre cut)."""
+    region = region_of(mask, (picture.height, picture.width))
+    fitted = touched(ops.fit(as_picture(region), size))
+    if not fitted.any():
+        raise DataError("the mask marks nothing of what is left when the picture is cut to the model's proportions")
+    return Masked(ops.fit(picture, size), ops.fit(marked(picture, region), size), fitted)
 
 
 def as_picture(region: Region) -> Image.Image:

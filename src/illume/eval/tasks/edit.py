@@ -47,11 +47,9 @@ class Edit:
 
     def baselines(self, subject: Subject, items: Sequence[Item], answers: Sequence[Picture]) -> Mapping[str, float]:
         """Giving the source back; drawing the target from a caption of it, which says little of what stands where."""
-        some = items[:_REDRAWN]
-        redrawn = subject.draw([self._caption(item, index) for index, item in enumerate(some)])
         return {
             "copy the input": mean([self._done(item, item.picture) for item in items]),
-            "redraw": mean([self._done(item, picture) for item, picture in zip(some, redrawn, strict=True)]),
+            "redraw": redrawn(subject, [item.edit.target for item in items], self.config),
         }
 
     def aggregate(self, scores: Sequence[Score], baselines: Mapping[str, float]) -> Row:
@@ -60,7 +58,15 @@ class Edit:
     def _done(self, item: Item, picture: Picture) -> bool:
         return oracle.same(picture, item.edit.target, self.config)
 
-    def _caption(self, item: Item, index: int) -> str:
-        rng = stream("redraw", self.config.seed, index)
-        found = [find_caption(item.edit.target, self.config, rng, split) for split in ("test", "train")]
-        return next(caption.text for caption in found if caption is not None)  # every scene but a novel one has one
+
+def redrawn(subject: Subject, targets: Sequence[Scene], config: WorldConfig) -> float:
+    """How often drawing a scene from a caption of it gives that scene, its places included."""
+    some = targets[:_REDRAWN]
+    drawn = subject.draw([_caption(target, index, config) for index, target in enumerate(some)])
+    return mean([oracle.same(picture, target, config) for target, picture in zip(some, drawn, strict=True)])
+
+
+def _caption(scene: Scene, index: int, config: WorldConfig) -> str:
+    rng = stream("redraw", config.seed, index)
+    found = [find_caption(scene, config, rng, split) for split in ("test", "train")]
+    return next(caption.text for caption in found if caption is not None)  # every scene but a novel one has one
