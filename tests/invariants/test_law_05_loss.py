@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from torch import Tensor
 from fixtures import tiny_training
 from fixtures.tiny_training import STAGE, TinyBatch, TinyObjective, in_processes, train, weights
 from fixtures.tiny_unified import drawing, pack, reading, tiny_unified
+from illume.core.errors import FormatError
 from illume.data.collate import SequenceBatch
+from illume.data.sample import NO_PLACE, Sample, join
 from illume.train import trainer
 from illume.train.lm_objective import LMObjective
 from illume.train.stage import Stage
@@ -61,6 +64,57 @@ def test_the_check_catches_samples_that_see_each_other() -> None:
 
     with pytest.raises(AssertionError):
         check_equal(*packed_and_not(leak))
+
+
+# -- joined ---------------------------------------------------------------------------------------------------------
+
+
+def questions() -> tuple[Sample, ...]:
+    """The same picture with three texts of different length."""
+    first = reading("2")
+    texts = ([3], [4, 5], [6, 7, 8])
+    return tuple(_with_text(first, text) for text in texts)
+
+
+def _with_text(sample: Sample, text: list[int]) -> Sample:
+    """Its picture, an opening without loss, then this text."""
+    read = 7
+    ids = [*sample.ids[:read], 2, *text, 1]
+    return replace(
+        sample,
+        ids=np.array(ids, dtype=np.int32),
+        loss_mask=np.array([False] * (read + 1) + [True] * (len(text) + 1)),
+        places=np.array([*sample.places[:read], *[NO_PLACE] * (len(text) + 2)], dtype=np.int16),
+    )
+
+
+def joined_and_not(change: Callable[[SequenceBatch], SequenceBatch] | None = None) -> tuple[Result, Result]:
+    joined = pack((SAMPLES[0], join(questions())), (SAMPLES[1],))
+    single = [pack((sample,)) for sample in (SAMPLES[0], *questions(), SAMPLES[1])]
+    return _gradients([change(joined) if change else joined]), _gradients(single)
+
+
+def test_joined_equals_alone() -> None:
+    assert len(join(questions())) < sum(map(len, questions()))
+    check_equal(*joined_and_not())
+
+
+@pytest.mark.parametrize("field", ["branches", "positions"])
+def test_the_check_catches_branches_that_see_each_other(field: str) -> None:
+    def leak(batch: SequenceBatch) -> SequenceBatch:
+        positions = torch.arange(batch.ids.shape[1]).expand_as(batch.ids)
+        return replace(batch, **{field: {"branches": batch.branches * 0, "positions": positions}[field]})
+
+    with pytest.raises(AssertionError):
+        check_equal(*joined_and_not(leak))
+
+
+def test_only_what_begins_alike_is_joined() -> None:
+    other = replace(reading("2"), ids=reading("2").ids[::-1].copy())
+    with pytest.raises(FormatError, match="begin alike"):
+        join([reading("2"), other])
+    with pytest.raises(FormatError, match="begin alike"):
+        join([reading("1"), reading("2")])
 
 
 # -- accumulated ----------------------------------------------------------------------------------------------------

@@ -54,7 +54,9 @@ def check_rows(rows: list[list[Sample]], batch: SequenceBatch, grids: tuple[Grid
         assert batch.ids[row, where].tolist() == sample.ids.tolist()
         assert batch.loss_mask[row, where].tolist() == sample.loss_mask.tolist()
         assert batch.places[row, where].tolist() == sample.places.tolist()
-        assert batch.positions[row, where].tolist() == list(range(len(sample))), "positions restart"
+        assert batch.positions[row, where].tolist() == sample.positions.tolist(), "positions restart"
+        branches = [0] * len(sample) if sample.branches is None else sample.branches.tolist()
+        assert batch.branches[row, where].tolist() == branches
         for level, (height, width) in enumerate(grids):
             assert slots_in(batch, row, where, level, height * width) == slots_of(sample, level)
     padding = batch.segments < 0
@@ -86,6 +88,7 @@ def test_packed_rows_hold_exactly_the_samples(grids: tuple[Grid, ...], fixed_len
 BROKEN = {
     "positions run on": lambda b: replace(b, positions=torch.arange(b.ids.shape[1]).expand_as(b.ids)),
     "one segment a row": lambda b: replace(b, segments=b.segments.clamp(max=0)),
+    "one branch": lambda b: replace(b, branches=b.branches * 0),
     "ids shifted": lambda b: replace(b, ids=b.ids.roll(1, dims=1)),
     "loss on padding": lambda b: replace(b, loss_mask=b.loss_mask | (b.segments < 0)),
     "places of the next": lambda b: replace(b, places=b.places.roll(-1, dims=1)),

@@ -6,8 +6,9 @@ import pytest
 
 from fixtures.sequences import ONE_LEVEL, TASKS, random_codes, tiny_text, world_examples, world_images, world_mixture
 from illume.core.errors import DataError
-from illume.data.examples import Examples, Pictures, drawn_keys, messages
+from illume.data.examples import Examples, Pictures, apart, drawn_keys, messages
 from illume.data.records import Record, validate
+from illume.data.sample import Sample
 from illume.data.world_source import WorldImages, WorldSource
 from illume.tasks import prompts
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
@@ -97,13 +98,34 @@ def test_every_task_renders_and_parses_back_also_dropped(task: str) -> None:
         examples = world_examples(drop=drop)
         for item in range(4):
             sample = examples.sample(mixture.sources[0], item, 0)
-            conversation = messages(mixture.sources[0].record(item), examples.pictures)
-            if drop and task in ("draw", "edit", "reconstruct", "inpaint"):
-                conversation = prompts.dropped(conversation, training=True)
-            found = parse(sample.ids.tolist(), examples.layout, examples.text)
-            assert [message.role for message in found] == [message.role for message in conversation]
-            assert [len(message.parts) for message in found] == [len(message.parts) for message in conversation]
+            parts = apart(mixture.sources[0].record(item))
+            for part, ids in zip(parts, each_alone(sample), strict=True):
+                conversation = messages(part, examples.pictures)
+                if drop and task in ("draw", "edit", "reconstruct", "inpaint"):
+                    conversation = prompts.dropped(conversation, training=True)
+                found = parse(ids, examples.layout, examples.text)
+                assert [message.role for message in found] == [message.role for message in conversation]
+                assert [len(message.parts) for message in found] == [len(message.parts) for message in conversation]
             assert sample.loss_mask.any()
+
+
+def each_alone(sample: Sample) -> list[list[int]]:
+    """The ids of every conversation joined into a sample."""
+    if sample.branches is None:
+        return [sample.ids.tolist()]
+    return [
+        sample.ids[(sample.branches == 0) | (sample.branches == n)].tolist()
+        for n in range(1, sample.branches.max() + 1)
+    ]
+
+
+def test_independent_questions_share_one_picture() -> None:
+    source, examples = world_mixture(("chat",)).sources[0], world_examples()
+    sample = examples.sample(source, 0, 0)
+    alone = each_alone(sample)
+    assert len(alone) == len(source.record(0).messages) // 2 > 1
+    assert sum(run.count for run in sample.slots) == 16
+    assert len(sample) < sum(map(len, alone)) - 16 * (len(alone) - 1)
 
 
 def test_dropping_is_keyed_by_epoch_and_item_and_as_often_as_asked() -> None:

@@ -91,9 +91,17 @@ def test_an_id_is_never_predicted_from_another_sample() -> None:
     mask = BATCH.loss_mask.clone()
     mask[0, start] = True
     with pytest.raises(DataError, match=f"row 0, position {start}"):
-        predicted(mask, BATCH.segments)
+        predicted(mask, BATCH.segments, BATCH.branches)
     with pytest.raises(DataError, match="row 0, position 0"):
-        predicted(torch.ones_like(mask), BATCH.segments)
+        predicted(torch.ones_like(mask), BATCH.segments, BATCH.branches)
+
+
+def test_an_id_is_never_predicted_from_another_branch() -> None:
+    where = int(BATCH.loss_mask[0].nonzero()[-1])
+    branches = torch.zeros_like(BATCH.branches)
+    branches[0, where:] = 1
+    with pytest.raises(DataError, match=f"row 0, position {where}"):
+        predicted(BATCH.loss_mask, BATCH.segments, branches)
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -35,14 +35,15 @@ class SequenceBatch:
     """Packed rows.
 
     The samples of a row are its segments 0, 1, ...; positions restart at 0 in each; what is left of a row is padding
-    (segment -1, id 0, no loss). Images are all of one size, each there once however often it is read. For each level,
-    the flat position (row * t + column) `slot_index[level][i]` takes feature `slot_source[level][i]`, counted over
-    [n * features of an image at that level].
+    (segment -1, id 0, no loss). `branches` are those of joined samples (data/sample.py: join), 0 elsewhere. Images are
+    all of one size, each there once however often it is read. For each level, the flat position (row * t + column)
+    `slot_index[level][i]` takes feature `slot_source[level][i]`, counted over [n * features of an image at that level].
     """
 
     ids: Int[Tensor, "b t"]
     positions: Int[Tensor, "b t"]
     segments: Int[Tensor, "b t"]
+    branches: Int[Tensor, "b t"]
     loss_mask: Bool[Tensor, "b t"]
     places: Int[Tensor, "b t 3"]
     images: Float[Tensor, "n 3 h w"]
@@ -101,20 +102,21 @@ def to_pixels(images: Sequence[np.ndarray], names: Sequence[str], size: Size) ->
 def _grids(rows: Sequence[Sequence[Sample]], length: int) -> dict[str, Tensor]:
     shape = (len(rows), length)
     ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    segments, loss_mask = np.full(shape, PADDING, np.int64), np.zeros(shape, np.bool_)
-    places = np.full((*shape, 3), -1, np.int64)
-    count = np.arange(length)
+    segments, branches = np.full(shape, PADDING, np.int64), np.zeros(shape, np.int64)
+    loss_mask, places = np.zeros(shape, np.bool_), np.full((*shape, 3), -1, np.int64)
     for number, row in enumerate(rows):
         start = 0
         for segment, sample in enumerate(row):
             span = number, slice(start, start + len(sample))
             ids[span] = sample.ids
-            positions[span] = count[: len(sample)]
+            positions[span] = sample.positions
             segments[span] = segment
+            branches[span] = 0 if sample.branches is None else sample.branches
             loss_mask[span] = sample.loss_mask
             places[span] = sample.places
             start += len(sample)
-    arrays = {"ids": ids, "positions": positions, "segments": segments, "loss_mask": loss_mask, "places": places}
+    arrays = {"ids": ids, "positions": positions, "segments": segments, "branches": branches}
+    arrays |= {"loss_mask": loss_mask, "places": places}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

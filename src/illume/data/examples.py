@@ -1,13 +1,13 @@
 """A record becomes messages, and messages a sample; what is said is tasks/prompts.py's, what ids it becomes vocab's."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from illume.core.errors import DataError, IllumeError
 from illume.core.streams import seed_of
 from illume.data.records import Record, Turn
-from illume.data.sample import Sample, sample_of
+from illume.data.sample import Sample, join, sample_of
 from illume.data.sources import Source
 from illume.tasks import prompts
 from illume.vocab.format import render
@@ -39,6 +39,19 @@ class Pictures:
 def messages(record: Record, pictures: Pictures) -> list[Message]:
     """The conversation a record teaches, its answers included."""
     return _MESSAGES[record.task](record, pictures)
+
+
+def apart(record: Record) -> list[Record]:
+    """The conversations that a record holds: one, or one a question where the questions are independent."""
+    if not record.independent:
+        return [record]
+    shown = tuple(part for part in record.messages[0].parts if isinstance(part, int))
+    asked = [tuple(part for part in turn.parts if isinstance(part, str)) for turn in record.messages[::2]]
+    answers = record.messages[1::2]
+    return [
+        replace(record, messages=(Turn("user", (*shown, *words)), answer), independent=False)
+        for words, answer in zip(asked, answers, strict=True)
+    ]
 
 
 def drawn_keys(record: Record) -> tuple[str, ...]:
@@ -97,14 +110,16 @@ class Examples:
         record = None
         try:
             record = source.record(item)
-            conversation = messages(record, self.pictures)
-            if dropped and draws_image(conversation):
-                conversation = prompts.dropped(conversation, training=True)
-            rendered = render(conversation, self.layout, self.text, self.reading)
-            return sample_of(rendered, name, record.task)
+            return join([self._alone(part, dropped, name) for part in apart(record)])
         except (IllumeError, ValueError) as error:
             place = f" ({record.where})" if record is not None and record.where else ""
             raise DataError(f"sample {name}{place}: {error}") from error
+
+    def _alone(self, record: Record, dropped: bool, name: str) -> Sample:
+        conversation = messages(record, self.pictures)
+        if dropped and draws_image(conversation):
+            conversation = prompts.dropped(conversation, training=True)
+        return sample_of(render(conversation, self.layout, self.text, self.reading), name, record.task)
 
 
 def _caption(record: Record, pictures: Pictures) -> list[Message]:

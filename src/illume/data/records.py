@@ -24,12 +24,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "draw": ("images", "text"),
     "reconstruct": ("images",),
     "edit": ("images", "instruction"),
-    "chat": ("images", "messages"),
+    "chat": ("images", "messages", "independent"),
     "text": ("text",),
     "assess": ("images", "text", "verdict"),
     "inpaint": ("images", "mask", "instruction"),
 }
-OPTIONAL: dict[str, tuple[str, ...]] = {"inpaint": ("instruction",)}
+OPTIONAL: dict[str, tuple[str, ...]] = {"inpaint": ("instruction",), "chat": ("independent",)}
 # (fewest, most) images; a chat has as many as its messages show.
 NUM_IMAGES: dict[str, tuple[int, int]] = {
     "caption": (1, 1),
@@ -51,13 +51,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class Record:
-    """One validated record. `images` are keys that its source can turn into pixels; `where` says where it was read."""
+    """One validated record. `images` are keys that its source can turn into pixels; `where` says where it was read.
+
+    `independent`: the questions of this chat know nothing of each other; each is asked of the images of the first.
+    """
 
     task: TaskName
     images: tuple[str, ...] = ()
     text: str = ""
     instruction: str = ""
     messages: tuple[Turn, ...] = ()
+    independent: bool = False
     verdict: Verdict | None = None
     mask: Mask | None = None
     id: str | None = None
@@ -82,6 +86,8 @@ def parse_record(obj: object, where: str = "") -> Record:
     _same_fields(obj, ("task", *required), optional=(*optional, "id"), what=f"a record of task {task!r}")
     made: dict[str, Any] = {name: _READ[name](obj[name]) for name in FIELDS[task] if name in obj}
     _check_images(task, made)
+    if made.get("independent"):
+        check_independent(made["messages"])
     identity = string(obj["id"], "id") if "id" in obj else None
     return Record(task=cast(TaskName, task), id=identity, where=where, **made)
 
@@ -139,6 +145,18 @@ def check_turns(turns: Sequence[Turn], what: str = "messages") -> None:
         raise DataError("the last message has to be the assistant's: there is nothing to learn otherwise")
 
 
+def check_independent(turns: Sequence[Turn]) -> None:
+    """DataError unless each question can stand alone: the images first in the first message, then only texts."""
+    first, *rest = turns
+    kinds = [isinstance(part, int) for part in first.parts]
+    if first.role == "system":
+        raise DataError("independent questions have no system message")
+    if kinds != sorted(kinds, reverse=True) or False not in kinds:
+        raise DataError("the first of independent questions shows the images, and then asks its text")
+    if any(isinstance(part, int) for turn in rest for part in turn.parts):
+        raise DataError("independent questions show their images in the first message alone")
+
+
 def _task(obj: Mapping[str, object]) -> str:
     if "task" not in obj:
         raise DataError("the field 'task' is missing")
@@ -186,6 +204,12 @@ def _messages(value: object) -> tuple[Turn, ...]:
     turns = tuple(_turn(message, f"messages[{i}]") for i, message in enumerate(value))
     check_turns(turns)
     return turns
+
+
+def _independent(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise DataError(f"independent is true or false, not {value!r}")
+    return value
 
 
 def _turn(value: object, where: str) -> Turn:
@@ -260,6 +284,7 @@ _READ: dict[str, Callable[[object], Any]] = {
     "text": lambda value: string(value, "text"),
     "instruction": lambda value: string(value, "instruction"),
     "messages": _messages,
+    "independent": _independent,
     "verdict": _verdict,
     "mask": _mask,
 }

@@ -1,6 +1,7 @@
 """One rendered sample as arrays, ready to be laid into a row; it knows positions in its own sequence only."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,9 +31,21 @@ class Sample:
     loss_mask: np.ndarray  # bool [n]: ids[i] is predicted with loss
     places: np.ndarray  # int16 [n, 3]: level, row, column; -1 where there is none
     slots: tuple[SlotRun, ...]
+    branches: np.ndarray | None = None  # int16 [n], see `join`; None: 0 everywhere
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """int64 [n]: 0, 1, ...; every branch goes on where the beginning that it shares ends."""
+        count = np.arange(len(self))
+        if self.branches is None:
+            return count
+        starts = np.flatnonzero(np.diff(self.branches, prepend=0))  # of the branches, which lie one after the other
+        shared = starts[0] if len(starts) else len(self)
+        start_of = np.append(0, starts)[self.branches]
+        return np.where(self.branches == 0, count, shared + count - start_of)
 
 
 def sample_of(rendered: Rendered, name: str, task: str) -> Sample:
@@ -53,6 +66,40 @@ def sample_of(rendered: Rendered, name: str, task: str) -> Sample:
         np.array(places, dtype=np.int16),
         tuple(SlotRun(run.start, run.level, run.grid[0] * run.grid[1], _named(run.image)) for run in rendered.slots),
     )
+
+
+def join(samples: Sequence[Sample]) -> Sample:
+    """Conversations that begin alike as one sample: the shared beginning stands once, as branch 0, and the rest of
+    each follows as branch 1, 2, ...; a position sees its own branch and branch 0, so each is learnt as if alone.
+
+    This is how several questions about one image are learnt at the cost of one image (Molmo, Deitke et al. 2024,
+    section 3: multi-annotated images). The beginning ends before the first id with loss; images are read in it only.
+    FormatError where they share nothing, or one of them reads an image of its own.
+    """
+    if len(samples) == 1:
+        return samples[0]
+    shared, first = _shared(samples), samples[0]
+    if shared == 0 or any(run.start + run.count > shared for run in first.slots):
+        raise FormatError("conversations joined into one sample have to begin alike, and to show their images there")
+
+    def laid(name: str) -> np.ndarray:
+        return np.concatenate([getattr(first, name)[:shared], *(getattr(sample, name)[shared:] for sample in samples)])
+
+    lengths = [shared, *(len(sample) - shared for sample in samples)]
+    branches = np.repeat(np.arange(len(lengths), dtype=np.int16), lengths)
+    return replace(first, ids=laid("ids"), loss_mask=laid("loss_mask"), places=laid("places"), branches=branches)
+
+
+def _shared(samples: Sequence[Sample]) -> int:
+    """How many positions all of them begin with: the id before the first with loss is each one's own."""
+    most = min(max(int(sample.loss_mask.argmax()) - 1, 0) for sample in samples)
+    first, length = samples[0], most
+    for other in samples[1:]:
+        same = (first.ids[:length] == other.ids[:length]) & (first.places[:length] == other.places[:length]).all(axis=1)
+        length = length if same.all() else int(same.argmin())
+        if first.slots != other.slots:
+            return 0
+    return length
 
 
 def _named(image: str | None) -> str:

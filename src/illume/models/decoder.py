@@ -178,11 +178,13 @@ class Decoder(nn.Module):
         positions: Int[Tensor, "b t"],
         segments: Int[Tensor, "b t"] | None = None,
         cache: KVCache | None = None,
+        branches: Int[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, "b t d"]:
         """Hidden states after the last norm.
 
         `positions` count from 0 within a sample. `segments` number the samples packed into a row (-1: padding):
-        a position sees only its own; without them a row is one sample. With a `cache` a row goes on where the cache
+        a position sees only its own; without them a row is one sample. `branches` part a sample: branch 0 is seen by
+        all of it, every other one by itself alone. With a `cache` a row goes on where the cache
         ends, and is one sample.
         """
         if segments is not None and cache is not None:
@@ -190,7 +192,7 @@ class Decoder(nn.Module):
         angles = rotary_angles(positions, rope_frequencies(self.config, embeds.device))
         dtype = product_dtype(embeds)
         angles = (angles[0].to(dtype), angles[1].to(dtype))
-        mask = _mask(positions, segments, cache)
+        mask = _mask(positions, segments, branches, cache)
         added = None if mask is None else additive(mask, dtype)  # made once, read by every layer
         for layer in self.layers:
             embeds = layer(embeds, angles, added, positions, cache)
@@ -198,14 +200,23 @@ class Decoder(nn.Module):
 
 
 def _mask(
-    positions: Int[Tensor, "b t"], segments: Int[Tensor, "b t"] | None, cache: KVCache | None
+    positions: Int[Tensor, "b t"],
+    segments: Int[Tensor, "b t"] | None,
+    branches: Int[Tensor, "b t"] | None,
+    cache: KVCache | None,
 ) -> Bool[Tensor, "b 1 t s"] | None:
     if cache is not None:
         return cache.mask(positions)
-    return None if segments is None else packing_mask(segments)
+    return None if segments is None else packing_mask(segments, branches)
 
 
-def packing_mask(segments: Int[Tensor, "b t"]) -> Bool[Tensor, "b 1 t t"]:
-    """Block-causal: a position sees itself and the earlier ones of its own segment, so no query sees nothing."""
+def packing_mask(segments: Int[Tensor, "b t"], branches: Int[Tensor, "b t"] | None = None) -> Bool[Tensor, "b 1 t t"]:
+    """Block-causal: a position sees itself and the earlier ones of its own segment, so no query sees nothing.
+
+    With branches: of those the ones in branch 0 and in its own.
+    """
     same = segments[:, None, :, None] == segments[:, None, None, :]
+    if branches is not None:
+        keys = branches[:, None, None, :]
+        same = same & ((keys == 0) | (keys == branches[:, None, :, None]))
     return same.tril()

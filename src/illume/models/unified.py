@@ -107,6 +107,7 @@ class Unified(nn.Module):
         slot_index: Int[Tensor, " s"] | None = None,
         slot_embeds: Float[Tensor, "s d"] | None = None,
         cache: KVCache | None = None,
+        branches: Int[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, "b t d"]:
         """Hidden states, for `head.loss` or `head.logits`. See `embed` and `Decoder.forward` for the arguments."""
-        return self.decoder(self.embed(ids, places, slot_index, slot_embeds), positions, segments, cache)
+        return self.decoder(self.embed(ids, places, slot_index, slot_embeds), positions, segments, cache, branches)

@@ -44,7 +44,7 @@ class LMObjective:
 
     def loss(self, batch: SequenceBatch) -> Loss:
         """The mean loss; zero where nothing is predicted."""
-        where = predicted(batch.loss_mask, batch.segments)
+        where = predicted(batch.loss_mask, batch.segments, batch.branches)
         hidden = rearrange(self.hidden(batch), "b t d -> (b t) d")[where - 1]
         targets = rearrange(batch.ids, "b t -> (b t)")[where]
         vision = targets >= self.model.config.text_rows
@@ -74,6 +74,7 @@ class LMObjective:
             batch.ids,
             batch.positions,
             segments=batch.segments,
+            branches=batch.branches,
             places=batch.places,
             slot_index=slot_index,
             slot_embeds=slot_embeds,
@@ -95,13 +96,16 @@ def sample_numbers(segments: Int[Tensor, "b t"]) -> Int[Tensor, "b t"]:
     return rows * (segments.max() + 2) + segments
 
 
-def predicted(loss_mask: Bool[Tensor, "b t"], segments: Int[Tensor, "b t"]) -> Int[Tensor, " m"]:
+def predicted(
+    loss_mask: Bool[Tensor, "b t"], segments: Int[Tensor, "b t"], branches: Int[Tensor, "b t"]
+) -> Int[Tensor, " m"]:
     """The flat positions whose id is predicted, each from the position before it.
 
-    DataError if there is none in the same segment: an id would be predicted from another sample, or from padding.
+    DataError if there is none in the same segment and branch: an id would be predicted from another sample, from
+    another's branch, or from padding.
     """
     same = torch.zeros_like(loss_mask)
-    same[:, 1:] = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] >= 0)
+    same[:, 1:] = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] >= 0) & (branches[:, 1:] == branches[:, :-1])
     if bool((loss_mask & ~same).any()):
         row, column = (loss_mask & ~same).nonzero()[0].tolist()
         raise DataError(f"row {row}, position {column} has loss, but no position of its own sample stands before it")
