@@ -115,9 +115,14 @@ def _grids(rows: Sequence[Sequence[Sample]], length: int) -> dict[str, Tensor]:
             loss_mask[span] = sample.loss_mask
             places[span] = sample.places
             start += len(sample)
-    arrays = {"ids": ids, "positions": positions, "segments": segments, "branches": branches}
-    arrays |= {"loss_mask": loss_mask, "places": places}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return {
+        "ids": torch.from_numpy(ids),
+        "positions": torch.from_numpy(positions),
+        "segments": torch.from_numpy(segments),
+        "branches": torch.from_numpy(branches),
+        "loss_mask": torch.from_numpy(loss_mask),
+        "places": torch.from_numpy(places),
+    }
 
 
 def _slots(
