@@ -133,8 +133,16 @@ def chat(
 @app.command()
 def edit(
     model: ModelArgument,
-    instruction: Annotated[str, typer.Argument(help="What to change.")],
     image: ImageOption,
+    instruction: Annotated[
+        str | None, typer.Argument(help="What to change; with a mask it may be left out, then what fits is painted.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="A picture of the image's size: white is painted anew, all else kept.")
+    ] = None,
+    composite: Annotated[
+        bool, typer.Option(help="With a mask: keep the pixels outside of it, or show what the model drew there.")
+    ] = True,
     out: OutOption = Path("out.png"),
     n: Annotated[int, typer.Option(min=1, help="How many versions.")] = 1,
     seed: SeedOption = 0,
@@ -146,14 +154,15 @@ def edit(
     as_json: JsonOption = False,
 ) -> None:
     """Change an image as the instruction says."""
+    if instruction is None and mask is None:
+        raise UsageError("say what to change, or give --mask FILE: white is painted anew")
     check_writable(out)
     illume = load_model(model, device)
-    images = illume.edit(
-        image, instruction, n=n, seed=seed, guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p
-    )
+    settings = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    images = illume.edit(image, instruction, n=n, seed=seed, mask=mask, composite=composite, **settings)
     files = save_images(images, out)
     rows = [{"instruction": instruction, "file": str(file)} for file in files]
-    answer({"seed": seed, "edits": rows}, as_json, text="\n".join(row["file"] for row in rows))
+    answer({"seed": seed, "edits": rows}, as_json, text="\n".join(map(str, files)))
 
 
 @app.command()

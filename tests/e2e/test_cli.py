@@ -72,6 +72,7 @@ def test_help_and_import_do_not_import_torch() -> None:
         (["draw", "model", "a", "--top-p", "2"], 2, "--top-p"),
         (["draw", "model", "a", "-o", "a.gif"], 2, "a.gif"),
         (["edit", "model", "a"], 2, "--image"),
+        (["edit", "model", "--image", "a.png"], 2, "--mask"),
         (["chat", "model"], 2, "a question is needed"),
         (["draw", "no-such-model", "a red circle"], 1, "no-such-model"),
         (["draw", "no-such-model"], 2, "--prompts"),
