@@ -77,7 +77,9 @@ def string(value: object, name: str) -> str:
 
 
 def fields(value: object, what: str) -> dict[str, object]:
-    """`value` if it is a JSON object."""
+    """`value` if it is a JSON object; DataError if not, or if it is one already."""
+    if isinstance(value, DataError):
+        raise value
     if not isinstance(value, dict):
         raise DataError(f"{what} is a JSON object, not {kind_of(value)}")
     return value

@@ -3,13 +3,17 @@
 It does not know models or steps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from illume.core.errors import ConfigError
-from illume.data.examples import Pictures, messages
+from illume.data.collection import CAPTION_TASKS, CollectionSource, OpenCollection
+from illume.data.examples import Pictures, drawn_keys, messages
 from illume.data.image_folder import FolderTask, ImageFolder, ImageFolderSource
+from illume.data.image_subset import ImageSubset
+from illume.data.kinds import open_kind
 from illume.data.loader import ImageLoader, Share
 from illume.data.mixture import Mixture
 from illume.data.problems import Problem
@@ -17,49 +21,66 @@ from illume.data.records import TaskName
 from illume.data.records_source import RecordsSource
 from illume.data.sources import Images, Source
 from illume.data.world_source import WorldImages, WorldSource
-from illume.recipes.recipe import FolderData, Recipe, RecordsData, WorldData
+from illume.models.vision_encoder import PretrainedEncoderConfig
+from illume.recipes.recipe import FolderData, MixedData, Recipe, RecordsData, SourceConfig, WorldData
 from illume.train.stage import Stage
+from illume.vocab.format import Reading
 from illume.vocab.messages import ImageFrame, TextPart
 
 WORLD_TASKS: tuple[TaskName, ...] = ("caption", "draw", "reconstruct", "edit", "chat", "assess", "text")
-FOLDER_TASKS: tuple[FolderTask, ...] = ("caption", "draw", "reconstruct", "text")
+DEFAULT_TASKS: dict[str, float] = {"caption": 0.5, "draw": 0.5}  # of a collection that a mixture names alone
 TEXTS_PER_SOURCE = 4000  # enough for a small vocabulary, and read in a moment
+Shares = Mapping[str, float]  # of each source, by name
 
 
 @dataclass(frozen=True)
 class OpenData:
-    """Training sources by the names that mixtures use. `shown`: captioned images for encoder, tokenizer and painter."""
+    """Training sources by the names that mixtures use. `shown`: captioned images for encoder, tokenizer and painter.
+
+    `groups` are names that stand for several sources, and `shown_groups` for several of `shown`, each with its share.
+    """
 
     sources: Mapping[str, Source]
     shown: Mapping[str, Source]
     problems: Sequence[Problem] = ()
+    groups: Mapping[str, Shares] = field(default_factory=dict)
+    shown_groups: Mapping[str, Shares] = field(default_factory=dict)
 
     def mixture(self, stage: Stage) -> Mixture:
         """A stage's mixture. ConfigError where it names a source that is not there."""
-        unknown = sorted(set(stage.mixture) - set(self.sources))
-        if unknown:
-            raise ConfigError(
-                f"stage {stage.name!r} mixes {', '.join(unknown)}; this data has {', '.join(self.sources)}"
-            )
-        return Mixture([(self.sources[name], weight) for name, weight in stage.mixture.items()], stage.seed)
+        weights = _expanded(stage, stage.mixture, self.sources, self.groups)
+        return Mixture([(self.sources[name], weight) for name, weight in weights.items()], stage.seed)
 
     def image_loader(self, stage: Stage, share: Share) -> ImageLoader:
         """Captioned images for a stage that trains encoder, tokenizer or pixel decoder."""
-        weights = stage.mixture or dict.fromkeys(self.shown, 1.0)
+        named = stage.mixture or dict.fromkeys(self.shown, 1.0)
+        weights = _expanded(stage, named, self.shown, self.shown_groups)
         mixture = Mixture([(self.shown[name], weight) for name, weight in weights.items()], stage.seed)
         together = -(-stage.batch_size // (share.world_size * stage.accumulate))
         return ImageLoader(mixture, batch_size=stage.batch_size, images_per_batch=together, share=share)
 
-    def images(self, stages: Sequence[Stage]) -> list[Images]:
-        """The images whose codes these stages need, each collection once."""
-        used = {name for stage in stages for name in stage.mixture}
-        found = {self.sources[name].images.name: self.sources[name].images for name in sorted(used)}
-        return list(found.values())
+    def images(self, stages: Sequence[Stage], reading: Reading = "features") -> list[Images]:
+        """The images whose codes these stages need, each collection once: those that are drawn somewhere.
+
+        All of them where images are read as codes too; where nothing is drawn at all, one, for the shape of its codes.
+        """
+        used = {name for stage in stages for name in _expanded(stage, stage.mixture, self.sources, self.groups)}
+        by_name: dict[str, Images] = {}
+        drawn: dict[str, set[str]] = {}
+        for source in (self.sources[name] for name in sorted(used)):
+            images = by_name.setdefault(source.images.name, source.images)
+            drawn.setdefault(images.name, set()).update(images.keys() if reading == "codes" else _drawn(source))
+        if not any(drawn.values()):
+            name, images = next((name, images) for name, images in by_name.items() if images.keys())
+            drawn[name] = set(images.keys()[:1])
+        return [_subset(by_name[name], keys) for name, keys in drawn.items() if keys]
 
     def prompts(self, number: int) -> list[str]:
         """Texts that images are drawn from, to look at while a model trains."""
-        drawn = self.sources.get("draw")
-        return [] if drawn is None else [drawn.record(i).text for i in range(min(number, len(drawn)))]
+        names = ["draw"] if "draw" in self.sources else list(self.groups.get("draw", ()))
+        drawn = [self.sources[name] for name in names]
+        records = (source.record(i) for source in drawn for i in range(min(number, len(source))))
+        return [record.text for record in records if record.task == "draw"][:number]
 
     def texts(self) -> Iterator[str]:
         """Every kind of text that training shows, prompts included."""
@@ -79,6 +100,8 @@ def open_data(recipe: Recipe) -> OpenData:
             return _open_folder(recipe.data, recipe.image_size)
         case RecordsData():
             return _open_records(recipe.data, recipe.image_size)
+        case MixedData():
+            return _open_mixed(recipe.data, recipe)
 
 
 def enlarged(recipe: Recipe, times: int) -> Recipe:
@@ -107,10 +130,90 @@ def open_folder(data: FolderData, size: int) -> ImageFolder:
 
 def _open_folder(data: FolderData, size: int) -> OpenData:
     folder = open_folder(data, size)
-    sources: dict[str, Source] = {task: ImageFolderSource(folder, "train", task) for task in FOLDER_TASKS}
+    sources: dict[str, Source] = {task: ImageFolderSource(folder, "train", task) for task in CAPTION_TASKS}
     return OpenData(sources, {"images": sources["draw"]}, tuple(folder.problems))
 
 
 def _open_records(data: RecordsData, size: int) -> OpenData:
     sources = {name: RecordsSource(Path(path), size, name=name) for name, path in data.sources.items()}
     return OpenData(sources, {name: sources[name] for name in data.shown})
+
+
+def _open_mixed(data: MixedData, recipe: Recipe) -> OpenData:
+    opened = {name: _open_source(name, source, data, recipe) for name, source in data.sources.items()}
+    sources: dict[str, Source] = {}
+    groups: dict[str, dict[str, float]] = {}
+    for name, collection in opened.items():
+        config = data.sources[name]
+        if not collection.captioned:
+            if config.tasks is not None:
+                raise ConfigError(f"data.sources.{name}.tasks: {collection.kind} data have the tasks of their records")
+            sources[name] = CollectionSource(collection)
+            for said in sorted({record.task for record in collection.records}):
+                groups.setdefault(said, {})[name] = config.weight
+            continue
+        for task in CAPTION_TASKS if config.tasks is None else config.tasks:
+            sources[f"{name}/{task}"] = CollectionSource(collection, cast(FolderTask, task), name=f"{name}/{task}")
+            groups.setdefault(task, {})[f"{name}/{task}"] = config.weight
+        shares = DEFAULT_TASKS if config.tasks is None else config.tasks
+        groups[name] = {f"{name}/{task}": share for task, share in shares.items()}
+    shown = _shown(data, opened)
+    problems = tuple(problem for collection in opened.values() for problem in collection.problems)
+    found = OpenData(sources, shown, problems, groups, {"images": {name: data.sources[name].weight for name in shown}})
+    _check_captions(recipe, found, opened)
+    return found
+
+
+def _open_source(name: str, source: SourceConfig, data: MixedData, recipe: Recipe) -> OpenCollection:
+    folder = None if source.folder is None else Path(source.folder)
+    collection = open_kind(Path(source.path), source.kind, folder, Path(recipe.out) / "indexes")
+    return OpenCollection(collection, recipe.image_size, name=name, how=data.fit, on_invalid=data.on_invalid)
+
+
+def _shown(data: MixedData, opened: Mapping[str, OpenCollection]) -> dict[str, Source]:
+    """The collections that encoder, tokenizer and pixel decoder see."""
+    pictured = [name for name, collection in opened.items() if collection.images.keys()]
+    names = data.shown or [name for name in pictured if opened[name].captioned] or pictured
+    for name in names:
+        if not all(record.images for record in opened[name].records):
+            raise ConfigError(f"data.shown: not every record of {name!r} has an image")
+    return {name: CollectionSource(opened[name]) for name in names}
+
+
+def _check_captions(recipe: Recipe, data: OpenData, opened: Mapping[str, OpenCollection]) -> None:
+    """ConfigError where the encoder is to learn from images of which nothing is said."""
+    stage = recipe.encoder_stage
+    if stage is None or isinstance(recipe.encoder, PretrainedEncoderConfig):
+        return
+    named = stage.mixture or dict.fromkeys(data.shown, 1.0)
+    for name in _expanded(stage, named, data.shown, data.shown_groups):
+        if not opened[name].captioned:
+            raise ConfigError(
+                f"stage {stage.name!r} learns from captions, and {name!r} ({opened[name].kind}) has none: "
+                "let its mixture name captioned images alone"
+            )
+
+
+def _expanded(stage: Stage, named: Shares, sources: Mapping[str, Source], groups: Mapping[str, Shares]) -> Shares:
+    """Weights by source, of a mixture that may name groups. ConfigError for a name of neither."""
+    unknown = sorted(set(named) - set(sources) - set(groups))
+    if unknown:
+        known = ", ".join(dict.fromkeys((*sources, *groups)))
+        raise ConfigError(f"stage {stage.name!r} mixes {', '.join(unknown)}; this data has {known}")
+    weights: dict[str, float] = {}
+    for name, weight in named.items():
+        shares = {name: 1.0} if name in sources else groups[name]
+        for source, share in shares.items():
+            weights[source] = weights.get(source, 0.0) + weight * share / sum(shares.values())
+    return weights
+
+
+def _drawn(source: Source) -> Iterable[str]:
+    """The images of a source whose codes are needed; of a generated world all of them, to whoever asks."""
+    if isinstance(source, WorldSource):
+        return source.images.keys()
+    return (key for index in range(len(source)) for key in drawn_keys(source.record(index)))
+
+
+def _subset(images: Images, keys: set[str]) -> Images:
+    return images if len(keys) == len(images.keys()) else ImageSubset(images, keys)

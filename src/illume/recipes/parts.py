@@ -146,7 +146,7 @@ def encoded(folder: RunFolder, data: OpenData, tokenizer: AnyTokenizer) -> CodeS
     """The codes of every image that the language model reads or draws; computed once, by the first process."""
     device = pick_device(folder.recipe.device)
     stores = []
-    for images in data.images(folder.recipe.stages):
+    for images in data.images(folder.recipe.stages, folder.recipe.reading):
         target = folder.codes / images.name
         if is_main():
             with Progress(f"codes of {images.name}", len(images.keys())) as progress:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from illume.data.collection import CAPTION_TASKS
+from illume.data.kinds import Kind
+from illume.data.records import TASKS
 from illume.generate.folder import Generation
 from illume.models.convolutional import ConvolutionalDecoderConfig
 from illume.models.decoder import DecoderConfig
@@ -52,6 +55,54 @@ class RecordsData:
     sources: dict[str, str]
     shown: tuple[str, ...]
     kind: Literal["records"] = "records"
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One collection of a mixture: a data set of any kind of docs/data.md, its images in `folder` if not beside it.
+
+    Captioned images (kinds "folder" and "webdataset") become a source for each of `tasks`, in these proportions where
+    a stage names the collection alone; other kinds are what their records say. Where a stage names a task, or "images",
+    every collection that has it gives in proportion to its `weight`.
+    """
+
+    path: str
+    kind: Kind = "auto"
+    folder: str | None = None
+    tasks: dict[str, float] | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise ValueError(f"weight {self.weight} has to be above 0 (or leave the collection out)")
+        for task, share in (self.tasks or {}).items():
+            if task not in CAPTION_TASKS or share <= 0:
+                raise ValueError(f"tasks: {task}: {share}: expected shares above 0 of {', '.join(CAPTION_TASKS)}")
+
+
+@dataclass(frozen=True)
+class MixedData:
+    """Collections of any kinds by the names that stages mix them by: see SourceConfig and docs/data.md.
+
+    A stage's mixture may name a source ("photos/draw", "edits"), a collection ("photos": its sources by their shares),
+    or a task ("draw": of every collection that has it). `shown` are the collections whose images train encoder,
+    tokenizer and pixel decoder, "images" being all of them; left empty, the captioned ones, or all if there are none.
+    """
+
+    sources: dict[str, SourceConfig]
+    kind: Literal["mixed"] = "mixed"
+    shown: tuple[str, ...] = ()
+    on_invalid: Literal["raise", "skip"] = "raise"
+    fit: Literal["cover", "contain", "stretch"] = "cover"
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources: name at least one: data.sources.NAME.path=PATH")
+        for name in self.sources:
+            if not name or "/" in name or name in (*TASKS, "images"):
+                raise ValueError(f"sources: {name!r} names a task, or what is in a source: choose another name")
+        if unknown := [name for name in self.shown if name not in self.sources]:
+            raise ValueError(f"shown: there are no sources {', '.join(unknown)}; there are {', '.join(self.sources)}")
 
 
 def check_template(name: str) -> None:
@@ -135,7 +186,7 @@ class Recipe:
 
     name: str
     out: str
-    data: WorldData | FolderData | RecordsData
+    data: WorldData | FolderData | RecordsData | MixedData
     image_size: int
     text: BPEConfig | PretrainedTextConfig
     encoder: EncoderConfig | PretrainedEncoderConfig

@@ -19,7 +19,7 @@ from illume.eval.tasks import folder_tasks, world_tasks
 from illume.models.tokenizer import VisionTokenizer
 from illume.recipes.data import open_folder
 from illume.recipes.folder import ADDED
-from illume.recipes.recipe import FolderData, Recipe, RecordsData, ScoreConfig, WorldData
+from illume.recipes.recipe import FolderData, MixedData, Recipe, RecordsData, ScoreConfig, WorldData
 from illume.train.encoder_objective import Contrast
 
 RECIPE_FILE = "recipe.yaml"  # beside a model's config.json: what made it
@@ -63,12 +63,11 @@ def tasks_of(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
     """The benchmarks that the recipe's data have: none for records, which say nothing of what may be asked of them."""
     match recipe.data:
         case WorldData():
-            learnt = {name for stage in recipe.stages for name in stage.mixture}
-            return world_tasks(recipe.data.world, recipe.score.num_items, learnt)
+            return world_tasks(recipe.data.world, recipe.score.num_items)
         case FolderData():
             images = open_folder(recipe.data, recipe.image_size)
             return folder_tasks(images, recipe.score.num_items, run_embedder(illume, folder / CONTRAST))
-        case RecordsData():
+        case RecordsData() | MixedData():
             return ()
 
 
