@@ -104,8 +104,8 @@ def _read(path: Path, where: str) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{where}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{where}: cannot be read: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: no name of a file
+        raise DataError(f"{where!r:.200}: cannot be read: {error}") from error
 
 
 def _formats() -> list[str]:
