@@ -1,11 +1,17 @@
-"""Sizes of pictures: the grids they make and the few sizes a model works at; it does not touch pixels."""
+"""Sizes of pictures: the grids they make, the few sizes a model works at, the slices it reads a large one in.
+
+It does not touch pixels.
+"""
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from illume.core.errors import DataError
 
 Grid = tuple[int, int]  # (rows, columns)
+Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
+MOST_SLICES = 9  # ILLUME, stage 3: an overview and at most nine slices
 
 
 def grid_of(size: int | tuple[int, int], stride: int) -> Grid:
@@ -69,3 +75,38 @@ class SizeBuckets:
         if size is None or size not in self.sizes:
             raise DataError(f"size tags ({height_tag}, {width_tag}) name none of the sizes")
         return size
+
+
+def slice_grid(size: tuple[int, int], base: tuple[int, int], most: int = MOST_SLICES) -> Grid:
+    """(rows, columns) of at most `most` slices of `base` in which a picture of `size` is read with the least waste.
+
+    All sizes are (height, width). (1, 1): the picture is read whole, an overview shows all there is. Among grids that
+    waste the same, the one with fewer slices, then with fewer rows.
+    """
+    if most < 1:
+        raise ValueError(f"a picture is read in 1 slice or more, not in {most}")
+    if min(*size, *base) < 1:
+        raise DataError(f"a picture of {size[0]} x {size[1]} pixels has no slices of {base[0]} x {base[1]}")
+    grids = [(rows, columns) for rows in range(1, most + 1) for columns in range(1, most // rows + 1)]
+    return min(grids, key=lambda grid: (slice_waste(size, base, grid), grid[0] * grid[1], grid))
+
+
+def slice_waste(size: tuple[int, int], base: tuple[int, int], grid: Grid) -> Fraction:
+    """What a grid of slices wastes: the pixels of its area that show nothing new, and twice those of the picture that
+    are lost where it has to be scaled down to fit (once, a strip of text would be read whole, and not be legible).
+
+    0 where the picture fills the grid as it is. The weight is ours; the paper does not say how it chooses.
+    """
+    canvas = (grid[0] * base[0], grid[1] * base[1])
+    scale = min(Fraction(canvas[0], size[0]), Fraction(canvas[1], size[1]), Fraction(1))
+    shown = size[0] * size[1] * scale**2
+    return (canvas[0] * canvas[1] - shown) + 2 * (size[0] * size[1] - shown)
+
+
+def slice_boxes(grid: Grid, base: tuple[int, int]) -> tuple[tuple[Box, ...], ...]:
+    """The boxes of the slices in their common area, row by row."""
+    height, width = base
+    return tuple(
+        tuple((column * width, row * height, (column + 1) * width, (row + 1) * height) for column in range(grid[1]))
+        for row in range(grid[0])
+    )
