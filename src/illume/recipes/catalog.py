@@ -9,11 +9,12 @@ from typing import Any
 
 from illume.core.config import load_yaml, override
 from illume.core.errors import ConfigError
-from illume.recipes import ablations, illume_7b, own, pico
+from illume.recipes import ablations, illume_7b, nano, own, pico
 from illume.recipes.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "pico": pico.pico,
+    "nano": nano.nano,
     "pico_reconstruction": ablations.pico_reconstruction,
     "pico_codes": ablations.pico_codes,
     "own": own.own,

@@ -3,7 +3,7 @@
 It does not know models or steps.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -95,7 +95,7 @@ def open_data(recipe: Recipe) -> OpenData:
     """The data a recipe names."""
     match recipe.data:
         case WorldData():
-            return _open_world(recipe.data, recipe.image_size)
+            return _open_world(recipe.data, recipe.image_size, {name for s in recipe.stages for name in s.mixture})
         case FolderData():
             return _open_folder(recipe.data, recipe.image_size)
         case RecordsData():
@@ -112,13 +112,18 @@ def enlarged(recipe: Recipe, times: int) -> Recipe:
     return replace(recipe, image_size=size, data=data)
 
 
-def _open_world(data: WorldData, size: int) -> OpenData:
+def _open_world(data: WorldData, size: int, mixed: Collection[str]) -> OpenData:
+    """`mixed`: what the stages mix. Inpainting is there only where it is, for its words would enter the vocabulary."""
     if data.world.size != size:
         raise ConfigError(f"image_size {size} is not the world's: data.world.size is {data.world.size}")
     images = WorldImages(data.world, "train", data.num_scenes, data.num_scenes)
     sources: dict[str, Source] = {task: WorldSource(images, task, variants=data.variants) for task in WORLD_TASKS}
     nameless = WorldSource(WorldImages(data.world, "train", data.num_scenes, nameless=True), "reconstruct")
-    return OpenData(sources, {"scenes": sources["draw"], "edits": sources["edit"], "nameless": nameless})
+    shown: dict[str, Source] = {"scenes": sources["draw"], "edits": sources["edit"], "nameless": nameless}
+    if "inpaint" in mixed:
+        regions = WorldImages(data.world, "train", 0, name="regions-train", num_inpaintings=data.num_scenes)
+        sources["inpaint"] = shown["regions"] = WorldSource(regions, "inpaint")
+    return OpenData(sources, shown)
 
 
 def open_folder(data: FolderData, size: int) -> ImageFolder:

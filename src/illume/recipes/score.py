@@ -63,7 +63,8 @@ def tasks_of(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
     """The benchmarks that the recipe's data have: none for records, which say nothing of what may be asked of them."""
     match recipe.data:
         case WorldData():
-            return world_tasks(recipe.data.world, recipe.score.num_items)
+            learnt = {name for stage in recipe.stages for name in stage.mixture}
+            return world_tasks(recipe.data.world, recipe.score.num_items, learnt)
         case FolderData():
             images = open_folder(recipe.data, recipe.image_size)
             return folder_tasks(images, recipe.score.num_items, run_embedder(illume, folder / CONTRAST))
