@@ -5,6 +5,8 @@ Nothing heavy is imported before a command runs, so `illume --help` is instant.
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,7 @@ from illume.core.errors import IllumeError, RequestError, UsageError
 
 if TYPE_CHECKING:
     from illume.api import Illume
+    from illume.session.console import Console
 
 app = typer.Typer(
     help="One language model that reads images, answers about them, draws and edits them, and judges what it drew.",
@@ -111,23 +114,30 @@ def chat(
     image: Annotated[
         list[Path] | None, typer.Option("--image", "-i", help="An image to talk about (repeatable).")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder for a conversation's drawings. Default: chat-1, -2..."),
+    ] = None,
+    memory: Annotated[
+        int | None, typer.Option(min=0, help="How many earlier turns an answer sees. Default: all of them.")
+    ] = None,
     seed: SeedOption = 0,
     temperature: TemperatureOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Answer a question about an image, or hold a conversation."""
-    if question is None and (as_json or not sys.stdin.isatty()):
-        raise UsageError(
-            "a question is needed: chat MODEL --image a.png 'How many?' (only a terminal can be interactive)"
-        )
-    illume = load_model(model, device)
+    """Answer a question about an image, or hold a conversation: words, /draw, /edit, /undo... (/help), line by line."""
     images = list(image or [])
     if question is not None:
-        reply = illume.chat(question, images=images, seed=seed, temperature=temperature)
+        if out is not None or memory is not None:
+            raise UsageError("--out and --memory are for a conversation: leave the question out")
+        reply = load_model(model, device).chat(question, images=images, seed=seed, temperature=temperature)
         answer({"question": question, "answer": reply}, as_json, text=reply)
         return
-    converse(illume, images, seed, temperature)
+    from illume.session.console import Console, free_folder
+
+    session = load_model(model, device).session(seed=seed, memory=memory)
+    converse(Console(session, out or free_folder("chat"), images, temperature=temperature), as_json)
 
 
 @app.command()
@@ -174,13 +184,11 @@ def assess(
     as_json: JsonOption = False,
 ) -> None:
     """Judge whether an image shows what a prompt asks: object, counting, colour, relation."""
-    verdict = load_model(model, device).assess(image, prompt)
-    lines = [f"{'pass' if verdict.overall else 'fail'}: {prompt}"]
-    lines += [
-        f"  {name:9} {('pass' if one.passed else 'FAIL') if one.applicable else '-':5} {one.reason}"
-        for name, one in verdict.criteria.items()
-    ]
-    answer(json.loads(verdict.to_json()), as_json, text="\n".join(lines))
+    illume = load_model(model, device)
+    from illume.session.console import judged
+
+    verdict = illume.assess(image, prompt)
+    answer(json.loads(verdict.to_json()), as_json, text=judged(prompt, verdict))
 
 
 @app.command()
@@ -289,22 +297,52 @@ def save_images(images: list[Any], out: Path) -> list[Path]:
     return names
 
 
-def converse(illume: "Illume", images: list[Path], seed: int, temperature: float | None) -> None:
-    """Question and answer at the terminal until an empty line or Ctrl-D."""
-    from illume.api import Turn
+def converse(console: "Console", as_json: bool) -> None:
+    """A conversation from the terminal or a pipe, until it ends or /quit; exit code 1 if a piped line failed."""
+    from illume.session.console import spelt
 
-    history: list[Turn] = []
+    failed, typed = 0, sys.stdin.isatty()
+    for line in typed_lines() if typed else piped_lines():
+        try:
+            event = console.line(line)
+            answer(event, as_json, text=spelt(event) or None)
+        except IllumeError as error:
+            failed += 1
+            answer({"line": line, "error": str(error)}, as_json, text=None)
+            typer.secho(f"illume: {error}", fg="red", err=True)
+        except KeyboardInterrupt:  # the answer is given up, the conversation goes on
+            if not typed:
+                raise
+            typer.secho("illume: interrupted", err=True)
+        if not console.open:
+            break
+    if failed and not typed:
+        raise typer.Exit(1)
+
+
+def typed_lines() -> Iterator[str]:
+    """What a person types, until Ctrl-D, or Ctrl-C while nothing is under way."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  # arrows and history; not on Windows
     while True:
         try:
-            question = typer.prompt("you", prompt_suffix="> ", default="", show_default=False)
-        except (EOFError, typer.Abort):
+            line = input("you> ")
+        except (EOFError, KeyboardInterrupt):
+            typer.echo()
             return
-        if not question:
-            return
-        reply = illume.chat(question, images=images, history=history, seed=seed, temperature=temperature)
-        typer.echo(f"illume> {reply}")
-        history.append(Turn(question, tuple(images), reply))
-        images = []
+        if line.strip():
+            yield line.strip()
+
+
+def piped_lines() -> Iterator[str]:
+    """The lines of standard input that are not blank."""
+    for number, data in enumerate(sys.stdin.buffer, 1):
+        try:
+            line = data.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise RequestError(f"line {number} is not UTF-8: {error}") from error
+        if line:
+            yield line
 
 
 def answer(data: Any, as_json: bool, text: str | None) -> None:
@@ -324,5 +362,6 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            typer.secho("illume: interrupted; run the same command again to go on", err=True)
+            again = "; run the same command again to go on" if sys.argv[1:2] == ["train"] else ""
+            typer.secho(f"illume: interrupted{again}", err=True)
         raise

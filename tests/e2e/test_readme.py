@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.documents import blocks, commands
 from fixtures.imagefolder import make_image_folder
 from illume.core.errors import DataError
 from illume.recipes.catalog import resolve
@@ -19,20 +20,6 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NO_VERDICT = "verdict"  # a model that has learnt nothing need not write one, but then says so
 pytestmark = pytest.mark.xdist_group("run")
-
-
-def blocks(text: str, *languages: str) -> list[str]:
-    """The code blocks of a Markdown text in these languages."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    return [block for language, block in found if language in languages]
-
-
-def commands(text: str) -> Iterator[list[str]]:
-    """The commands of its blocks, word by word; a drawing of a tree is none."""
-    for block in blocks(text, "", "sh", "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
-            if re.match(r"(make|illume|python|torchrun) ", line):
-                yield shlex.split(line, comments=True)
 
 
 def check_command(words: list[str], illume: Callable[..., Any]) -> None:
