@@ -25,9 +25,11 @@ from illume.images import ops
 from illume.images.given import ImageLike, opened
 from illume.images.masks import Box, masked
 from illume.images.masks import composite as paste
+from illume.images.slices import cut
 from illume.session.session import Session
 from illume.session.turns import MODES, Ability, Answer, Conversation
 from illume.tasks import prompts
+from illume.tasks.detail import in_detail, overview_name, slice_name
 from illume.tasks.verdict import Verdict
 from illume.vocab.messages import ImageFrame, ImagePart, Message, TextPart
 
@@ -89,12 +91,14 @@ class Illume:
     def chat(
         self, question: str | Sequence[Message], images: Any = ..., *, history: Sequence[Turn] = ...,
         mode: Literal["text"] = ..., seed: int = ..., temperature: float | None = ..., max_new_text: int | None = ...,
+        slices: int = ...,
     ) -> str: ...  # fmt: skip
 
     @overload
     def chat(
         self, question: str | Sequence[Message], images: Any = ..., *, history: Sequence[Turn] = ...,
         mode: Literal["auto"], seed: int = ..., temperature: float | None = ..., max_new_text: int | None = ...,
+        slices: int = ...,
     ) -> list[str | Image.Image]: ...  # fmt: skip
 
     def chat(
@@ -107,12 +111,17 @@ class Illume:
         seed: int = 0,
         temperature: float | None = None,
         max_new_text: int | None = None,
+        slices: int = 0,
     ) -> str | list[str | Image.Image]:
         """The answer to a question about images, or to whole messages (then `images` is by the names in their parts).
 
         mode "text" answers in words; "auto" also draws, and the answer is a list of texts and pictures.
+        `slices`: images are read in detail, each as an overview and at most so many slices of the model's image size
+        (ILLUME, stage 3: 9), for a model that was trained so; in words only, for drawings are of the base size.
         """
-        messages, shown = self._conversation(question, images, history)
+        if slices < 0 or (slices and mode == "auto"):
+            raise RequestError(f"slices ({slices}) is a number of slices, 0 or more, for answers in words: mode 'text'")
+        messages, shown = self._conversation(question, images, history, slices)
         ability: Ability = "say" if mode == "auto" else "ask"
         settings: dict[str, Any] = {"temperature": temperature, "max_new_text": max_new_text}
         (result,) = self.run([self.request(ability, messages, shown, seed, **settings)])
@@ -289,23 +298,37 @@ class Illume:
         question: str | Sequence[Message],
         images: Sequence[ImageLike] | Mapping[str, ImageLike],
         history: Sequence[Turn],
+        slices: int = 0,
     ) -> tuple[tuple[Message, ...], dict[str, Tensor]]:
         if not isinstance(question, str):
             if not isinstance(images, Mapping):
                 if images:
                     raise RequestError("with messages, give images by name: {'a': ...} for ImagePart(..., image='a')")
                 images = {}
-            return tuple(question), {name: _tensor(self.pixels(one)) for name, one in images.items()}
+            return self._seen(question, images, slices)
         if isinstance(images, Mapping):
             raise RequestError("with a question, give images as a list")
-        shown: dict[str, Tensor] = {}
+        shown: dict[str, ImageLike] = {}
         turns: list[tuple[Any, Any]] = []
         for turn in (*history, Turn(question, tuple(images), "")):
             names = [f"image {len(shown) + i}" for i in range(len(turn.images))]
-            shown |= {name: _tensor(self.pixels(one)) for name, one in zip(names, turn.images, strict=True)}
+            shown |= dict(zip(names, turn.images, strict=True))
             asked = [*(ImagePart(self.frame, image=name) for name in names), turn.question]
             turns += [("user", asked), ("assistant", turn.reply)]
-        return tuple(prompts.chat(turns[:-1])), shown
+        return self._seen(prompts.chat(turns[:-1]), shown, slices)
+
+    def _seen(
+        self, messages: Sequence[Message], images: Mapping[str, ImageLike], slices: int
+    ) -> tuple[tuple[Message, ...], dict[str, Tensor]]:
+        """A conversation, its images in slices where these are asked for, and the pixels of all of them by name."""
+        if not slices:
+            return tuple(messages), {name: _tensor(self.pixels(one)) for name, one in images.items()}
+        found = {name: cut(opened(one), self.parts.image_size, slices) for name, one in images.items()}
+        pixels = {overview_name(name): _tensor(one.overview) for name, one in found.items()}
+        for name, one in found.items():
+            pieces = [(slice_name(name, r, c), piece) for r, row in enumerate(one.rows) for c, piece in enumerate(row)]
+            pixels |= {slice: _tensor(piece) for slice, piece in pieces}
+        return tuple(in_detail(messages, {name: one.grid for name, one in found.items()})), pixels
 
     def _paint(self, drawn: Sequence[Drawn]) -> list[Pixels]:
         """What the model looks at when it has drawn: the picture a person sees, 8 bits a channel."""

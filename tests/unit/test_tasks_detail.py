@@ -21,7 +21,7 @@ def spelt(message: Message) -> list[str]:
 def check_order(question: str = "What is it?") -> None:
     (asked,) = in_detail(prompts.ask(image("a"), question), {"a": (2, 3)})
     rows = ["\n", "a#0,0", "a#0,1", "a#0,2", "\n", "a#1,0", "a#1,1", "a#1,2"]
-    assert spelt(asked) == ["a", *rows, question]
+    assert spelt(asked) == ["a#whole", *rows, question]
     assert {part.frame for part in asked.parts if isinstance(part, ImagePart)} == {FRAME}
 
 
@@ -43,7 +43,7 @@ def test_six_in_two_rows_read_otherwise_than_in_three() -> None:
 def test_only_named_images_are_sliced() -> None:
     conversation = prompts.chat([("user", [image("a"), image("b"), "and?"]), ("assistant", "yes")])
     asked, answer = in_detail(conversation, {"b": (1, 2)})
-    assert spelt(asked) == ["a", "b", "\n", "b#0,0", "b#0,1", "and?"]
+    assert spelt(asked) == ["a", "b#whole", "\n", "b#0,0", "b#0,1", "and?"]
     assert answer == conversation[1]
     assert in_detail(conversation, {"a": (0, 0)}) == conversation
 

@@ -64,10 +64,11 @@ class OpenCollection:
         name: str,
         how: How = "cover",
         on_invalid: OnInvalid = "raise",
+        slices: int = 0,
     ) -> None:
         records, self.problems = gather(collection, on_invalid)
         files = dict.fromkeys(file for record in records for file in record.images)
-        self.images = ImageFiles(collection.files, files, size, how=how, name=name)
+        self.images = ImageFiles(collection.files, files, size, how=how, name=name, slices=slices)
         records = [replace(r, images=tuple(self.images.key(file) for file in r.images)) for r in records]
         if on_invalid == "skip":
             records, unreadable = usable(records, lambda r: [self.images.image(key) for key in r.images], on_invalid)

@@ -6,10 +6,12 @@ from typing import Literal
 
 from illume.core.errors import DataError, IllumeError
 from illume.core.streams import seed_of
+from illume.data.image_files import ImageFiles
 from illume.data.records import Record, Turn
 from illume.data.sample import Sample, join, sample_of
-from illume.data.sources import Source
+from illume.data.sources import Images, Source
 from illume.tasks import prompts
+from illume.tasks.detail import in_detail
 from illume.vocab.format import render
 from illume.vocab.layout import VocabLayout
 from illume.vocab.messages import ImageFrame, ImagePart, Message
@@ -110,15 +112,18 @@ class Examples:
         record = None
         try:
             record = source.record(item)
-            return join([self._alone(part, dropped, name) for part in apart(record)])
+            return join([self._alone(part, dropped, name, source.images) for part in apart(record)])
         except (IllumeError, ValueError) as error:
             place = f" ({record.where})" if record is not None and record.where else ""
             raise DataError(f"sample {name}{place}: {error}") from error
 
-    def _alone(self, record: Record, dropped: bool, name: str) -> Sample:
+    def _alone(self, record: Record, dropped: bool, name: str, images: Images) -> Sample:
         conversation = messages(record, self.pictures)
-        if dropped and draws_image(conversation):
+        drawn = draws_image(conversation)
+        if dropped and drawn:
             conversation = prompts.dropped(conversation, training=True)
+        if isinstance(images, ImageFiles) and images.slices and not drawn:  # a conversation with drawings: base size
+            conversation = in_detail(conversation, {key: images.grid(key) for key in record.images})
         return sample_of(render(conversation, self.layout, self.text, self.reading), name, record.task)
 
 

@@ -24,6 +24,10 @@ class Sliced:
         """Rows and columns of slices; (0, 0) where there are none."""
         return len(self.rows), len(self.rows[0]) if self.rows else 0
 
+    def piece(self, place: tuple[int, int] | None) -> Image.Image:
+        """The slice at (row, column); None: the overview."""
+        return self.overview if place is None else self.rows[place[0]][place[1]]
+
 
 def cut(picture: Image.Image, base: tuple[int, int], most: int = MOST_SLICES) -> Sliced:
     """An overview of (height, width) `base` and at most `most` slices of that size, which tile the scaled picture.

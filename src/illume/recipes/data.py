@@ -172,7 +172,8 @@ def _open_mixed(data: MixedData, recipe: Recipe) -> OpenData:
 def _open_source(name: str, source: SourceConfig, data: MixedData, recipe: Recipe) -> OpenCollection:
     folder = None if source.folder is None else Path(source.folder)
     collection = open_kind(Path(source.path), source.kind, folder, Path(recipe.out) / "indexes")
-    return OpenCollection(collection, recipe.image_size, name=name, how=data.fit, on_invalid=data.on_invalid)
+    size, slices = recipe.image_size, source.slices
+    return OpenCollection(collection, size, name=name, how=data.fit, on_invalid=data.on_invalid, slices=slices)
 
 
 def _shown(data: MixedData, opened: Mapping[str, OpenCollection]) -> dict[str, Source]:

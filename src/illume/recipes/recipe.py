@@ -63,7 +63,8 @@ class SourceConfig:
 
     Captioned images (kinds "folder" and "webdataset") become a source for each of `tasks`, in these proportions where
     a stage names the collection alone; other kinds are what their records say. Where a stage names a task, or "images",
-    every collection that has it gives in proportion to its `weight`.
+    every collection that has it gives in proportion to its `weight`. Conversations that draw nothing read each image in
+    detail where `slices` is not 0: as an overview and at most so many slices of the image size (ILLUME, stage 3: 9).
     """
 
     path: str
@@ -71,8 +72,11 @@ class SourceConfig:
     folder: str | None = None
     tasks: dict[str, float] | None = None
     weight: float = 1.0
+    slices: int = 0
 
     def __post_init__(self) -> None:
+        if self.slices < 0:
+            raise ValueError(f"slices ({self.slices}) is how many there may be at most, 0 for none")
         if self.weight <= 0:
             raise ValueError(f"weight {self.weight} has to be above 0 (or leave the collection out)")
         for task, share in (self.tasks or {}).items():
@@ -220,3 +224,7 @@ class Recipe:
                 )
         elif self.pixel_stage is None:
             raise ValueError("pixel_stage is missing: only a reconstruction tokenizer's pixel decoder can do without")
+        mixed = self.data.sources if isinstance(self.data, MixedData) else {}
+        detailed = [name for name, source in mixed.items() if source.slices]
+        if detailed and self.reading == "codes":
+            raise ValueError(f"data.sources.{detailed[0]}.slices: images read as codes are not read in slices")
