@@ -4,8 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+from PIL import Image
+
 from fixtures.imagefolder import make_image_folder, write_metadata
-from illume.data.check import check
+from fixtures.own_data import conversation, make_every_kind, picture, write_lines
+from illume.core.errors import UsageError
+from illume.data.check import check, check_collection
+from illume.data.kinds import open_kind
+from illume.data.sample_sheet import write_samples
 
 
 def test_a_good_folder_has_no_problems(tmp_path: Path) -> None:
@@ -48,3 +55,45 @@ def test_records_are_counted_by_task_and_a_broken_image_is_named_for_each(tmp_pa
     assert report.tasks == {"draw": 1, "text": 1}
     assert report.text_lengths == {2: 1, 3: 1}
     assert sorted(problem.where for problem in report.problems) == [f"{path}:{n}" for n in (3, 4, 5)]
+
+
+def test_what_repeats_is_told_and_lists_have_their_limit(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "b.png").write_bytes(picture(1))
+    talks = [conversation(name, "<image>", "One", id="same") for name in ("a.png", "b.png")]
+    talked = check(write_lines(tmp_path / "talks.jsonl", talks))
+    assert (talked.repeated_ids, talked.num_problems) == ({"same": 2}, 0)
+    records = [{"task": "caption", "images": [name], "text": "one text"} for name in ("a.png", "b.png")]
+    path = write_lines(tmp_path / "r.jsonl", [*records, *({"task": "text", "text": n} for n in range(5))])
+    report = check(path, limit=2)
+    assert report.repeated_texts == {"one text": 2}
+    assert (len(report.problems), report.num_problems) == (2, 5)
+    assert report.problem_counts == {"text has to be a text, not int": 5}
+    for word in ("problems (5):", "... and 3 more", "5 x text has to be", "2 images: one text"):
+        assert word in report.to_text()
+
+
+@pytest.mark.parametrize("suffix", ["png", "html"])
+def test_samples_of_every_kind_are_drawn(suffix: str, tmp_path: Path) -> None:
+    for path in make_every_kind(tmp_path).values():
+        collection = open_kind(path)
+        report = check_collection(collection, num_samples=3)
+        assert len(report.samples) == min(3, report.num_records)
+        out = tmp_path / f"sheet.{suffix}"
+        write_samples(out, report.samples, collection.files)
+        if suffix == "png":
+            assert min(Image.open(out).size) > 30
+        else:
+            page = out.read_text(encoding="utf-8")
+            assert page.count("<section>") == len(report.samples)
+            assert page.count("<img") == sum(len(record.images) for record in report.samples)
+    with pytest.raises(UsageError, match=r"\.png or \.html"):
+        write_samples(tmp_path / "sheet.gif", (), collection.files)
+
+
+def test_samples_are_spread_over_the_whole(tmp_path: Path) -> None:
+    lines = [{"task": "text", "text": f"text {number}"} for number in range(1000)]
+    collection = open_kind(write_lines(tmp_path / "r.jsonl", lines))
+    numbers = sorted(int(record.text.split()[1]) for record in check_collection(collection, num_samples=8).samples)
+    assert len(set(numbers)) == 8
+    assert numbers[-1] - numbers[0] > 400

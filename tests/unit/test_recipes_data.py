@@ -1,19 +1,25 @@
 """Mixtures of own data of every kind: names, shares, what is encoded, and a few steps of the whole recipe."""
 
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 from fixtures.own_data import make_every_kind, write_lines
 from fixtures.tiny_recipe import tiny_own
+from illume import cli
 from illume.core.config import dump_yaml, from_dict, override
 from illume.core.config_yaml import parse_plain
 from illume.core.errors import ConfigError, DataError
+from illume.recipes.catalog import resolve
 from illume.recipes.data import open_data
 from illume.recipes.own import own
 from illume.recipes.recipe import MixedData, Recipe
 from illume.recipes.run import run
 from illume.train.stage import Rule, Stage
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +120,30 @@ def test_what_is_wrong_with_its_data_stops_it_or_is_listed(root: Path, tmp_path:
 
 
 def test_the_yaml_of_the_documentation_is_a_configuration() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    text = (DOCS / "data.md").read_text(encoding="utf-8")
     block = text.split("```yaml\n", 1)[1].split("```", 1)[0]
     data = from_dict(Recipe, parse_plain(dump_yaml(own()), "own") | parse_plain(block, "docs/data.md")).data
     assert isinstance(data, MixedData)
     assert {source.kind for source in data.sources.values()} >= {"auto", "webdataset"}
+
+
+def test_the_commands_of_the_documentation_are_understood(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "FOLDER").symlink_to(root / "folder")
+    monkeypatch.chdir(root)
+    lines = [line for line in (DOCS / "data.md").read_text(encoding="utf-8").splitlines() if line.startswith("illume ")]
+    assert len(lines) == 4
+    for words in map(shlex.split, lines):
+        if words[1] == "train":
+            assert len(open_data(resolve(words[2], words[3:])).sources) >= 4
+            continue
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code in (0, None)
+        assert "6 usable records" in capsys.readouterr().out
+    assert (root / "sheet.html").read_text(encoding="utf-8").count("<img") == 6
 
 
 def test_a_few_steps_over_every_kind(root: Path, tmp_path: Path) -> None:

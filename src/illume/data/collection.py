@@ -75,7 +75,8 @@ class OpenCollection:
             self.problems += unreadable
             self.images = self.images.only(dict.fromkeys(self.images.file(key) for r in records for key in r.images))
         if not records:
-            raise DataError(f"{collection.path}: no record can be used ({len(self.problems)} problems)")
+            first = f", the first: {self.problems[0]}" if self.problems else ""
+            raise DataError(f"{collection.path}: no record can be used ({len(self.problems)} problems{first})")
         self.name, self.kind, self.records = name, collection.kind, records
 
     @property
