@@ -1,6 +1,7 @@
 """A session: its ids are those of its messages, its answers come again, taking back and branching leave no trace."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -344,6 +345,18 @@ def test_a_name_is_a_picture_of_the_session_before_it_is_a_file(
     session.say("the file", [Path("picture-1")], mode="text", **FEW)
     assert list(session.pictures) == ["picture-1", "picture-2"]
     assert session.turns[1].asked == Message("user", (ImagePart(illume.frame), TextPart("again")))
+
+
+def test_a_model_that_reads_codes_holds_sessions_too(tmp_path: Path) -> None:
+    coded = Recording(replace(session_parts(), reading="codes"))
+    session = coded.session(seed=2)
+    session.draw("one")
+    session.edit("turn it")
+    session.say("which of them?", ["picture-1", picture()], **FEW)
+    session.save(tmp_path / "s")
+    loaded = coded.session(tmp_path / "s")
+    assert loaded.say("go on", **FEW).text == session.say("go on", **FEW).text
+    assert not any(coded.parts.layout.slot in held.prompt for held in coded.held)
 
 
 def test_a_session_takes_seed_and_memory_from_its_folder(illume: Recording, tmp_path: Path) -> None:
