@@ -14,12 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from illume.core.device import pick_device, pick_dtype
-from illume.core.errors import ModelError, RequestError
+from illume.core.errors import RequestError
 from illume.core.streams import seed_of
 from illume.generate.coded import Coder
 from illume.generate.draw import Painter
 from illume.generate.engine import Drawn, Engine
 from illume.generate.folder import Drawing, Generation, Parts, load_parts, save_parts
+from illume.generate.hub import download, push
 from illume.generate.request import Pixels, Request, Result, Sampling
 from illume.images import ops
 from illume.images.given import ImageLike, opened
@@ -57,7 +58,7 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", strict: bo
     model, incomplete, or of another format or version.
     """
     where = pick_device(device)
-    folder = Path(name) if Path(name).exists() else _download(str(name))
+    folder = Path(name) if Path(name).exists() else download(str(name))
     return Illume(load_parts(folder, where, pick_dtype(dtype, where)), folder=folder, strict=strict)
 
 
@@ -86,6 +87,13 @@ class Illume:
     def save(self, folder: str | Path) -> None:
         """Write the whole model folder, or nothing."""
         save_parts(folder, self.parts)
+
+    def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload the model folder to the repository OWNER/MODEL of the hub, made if need be; the commit's address.
+
+        token: None is the one that `hf auth login` has kept.
+        """
+        return push(lambda folder: save_parts(folder, self.parts), name, private, token)
 
     @overload
     def chat(
@@ -357,12 +365,3 @@ def _changed(
 
 def _tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(ops.to_pixels(image))
-
-
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download  # only where a hub name is given
-
-    try:
-        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"]))
-    except Exception as error:  # the hub's errors have many classes; each means that there is no such model here
-        raise ModelError(f"{name}: neither a folder nor a model that the hub gives: {error}") from error

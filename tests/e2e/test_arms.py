@@ -1,5 +1,7 @@
 """The two arms that pico is compared with, each a whole tiny run: codes of reconstruction, and codes as input."""
 
+import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,16 @@ def test_arms_differ_in_what_their_names_say() -> None:
         pico.encoder,
     )
     assert blueprint(other).layout == blueprint(pico).layout
+
+
+def test_the_commands_of_the_docs_are_understood() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tokenizers.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^illume train (.*)$", page, flags=re.MULTILINE)
+    assert len(commands) == 3
+    for words in map(str.split, commands):
+        resolve(words[0], words[1:])
+    (module,) = re.findall(r"^python -m (\S+)$", page, flags=re.MULTILINE)
+    assert importlib.util.find_spec(module) is not None
 
 
 def test_images_are_written_on_the_grid_they_are_read_on() -> None:

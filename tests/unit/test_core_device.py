@@ -1,8 +1,15 @@
 """Devices and number formats by name, and torch's keyed streams."""
 
+import copy
+import sys
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
+from fixtures.tiny_model_folder import SIZE, tiny_parts
+from illume.api import Illume
 from illume.core.device import autocast, generator, peak_memory_gb, pick_device, pick_dtype
 from illume.core.errors import UsageError
 
@@ -63,3 +70,61 @@ def test_core_device_peak_memory_is_a_plausible_number_and_never_falls():
     assert peak_memory_gb() >= before
     del block
     assert peak_memory_gb() >= before
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "mps"])
+def test_core_device_autocast_knows_every_device(kind):
+    """float32 is never cast; what a device's autocast does not know is refused, for torch would only warn."""
+    with autocast(torch.device(kind), torch.float32):
+        pass
+    with pytest.raises(UsageError, match=f"{kind} cannot compute in float64 here"):
+        autocast(torch.device(kind), torch.float64)
+
+
+def test_core_device_meta_has_no_autocast():
+    with pytest.raises(UsageError, match="meta cannot compute in bfloat16"):
+        autocast(torch.device("meta"), torch.bfloat16)
+
+
+def test_core_device_bfloat16_is_refused_where_cuda_lacks_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    with pytest.raises(UsageError, match="use float16 or float32"):
+        pick_dtype("bfloat16", torch.device("cuda"))
+    assert pick_dtype("auto", torch.device("cuda")) == torch.float32
+    assert pick_dtype("float16", torch.device("cuda")) == torch.float16
+
+
+def test_core_device_mps_is_picked_where_it_is_and_cuda_is_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("auto") == torch.device("mps")
+    assert pick_dtype("auto", torch.device("mps")) == torch.float32
+
+
+def test_core_device_memory_is_asked_of_no_module_that_windows_lacks(monkeypatch):
+    monkeypatch.setattr("illume.core.device.Path.exists", lambda self: False)
+    monkeypatch.setattr("illume.core.device.sys.platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_memory_gb() == 0.0
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_core_device_a_tiny_model_draws_on_cuda(dtype):
+    model = load_on("cuda", dtype)
+    assert model.draw("a red circle")[0].size == SIZE
+    assert isinstance(model.chat("what?", [np.zeros((*SIZE, 3), np.uint8)], max_new_text=3), str)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_core_device_a_tiny_model_draws_in_every_format(dtype):
+    model = load_on("cpu", dtype)
+    assert model.draw("a red circle")[0].size == SIZE
+    assert isinstance(model.chat("what?", [np.zeros((*SIZE, 3), np.uint8)], max_new_text=3), str)
+
+
+def load_on(device, dtype):
+    parts = tiny_parts()
+    moved = {name: copy.deepcopy(getattr(parts, name)).to(device) for name in ("model", "tokenizer", "pixel_decoder")}
+    return Illume(replace(parts, **moved | {"model": moved["model"].to(dtype)}))

@@ -104,6 +104,7 @@ def test_a_saved_model_goes_on_reading_codes(tmp_path: Path) -> None:
     Illume(parts()).save(tmp_path / "model")
     again = load(tmp_path / "model", device="cpu", dtype="float32")
     assert again.parts.reading == "codes"
+    assert "read as codes" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     answers = [model.chat("what?", [images()], max_new_text=4) for model in (again, Illume(parts()))]
     assert answers[0] == answers[1]
     assert again.edit(images(), "make it red")[0].size == SIZE

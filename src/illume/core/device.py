@@ -1,5 +1,6 @@
 """Where and in which number format to compute, and torch's random streams; it does not know what is computed."""
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,12 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What torch's autocast knows on each device. float16 needs its gradients scaled to train: it is for using models.
+AUTOCAST = {
+    "cpu": (torch.bfloat16, torch.float16),
+    "cuda": (torch.bfloat16, torch.float16),
+    "mps": (torch.bfloat16, torch.float16),
+}
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -35,13 +42,21 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
     if name not in _DTYPES:
         raise UsageError(f"dtype {name!r}: expected auto, {', '.join(_DTYPES)}")
-    return _DTYPES[name]
+    dtype = _DTYPES[name]
+    if dtype == torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise UsageError("dtype 'bfloat16': this CUDA device cannot compute in it; use float16 or float32")
+    return dtype
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Inside it matrix products run in `dtype`; nothing changes for float32."""
+    """Inside it matrix products run in `dtype`; nothing changes for float32.
+
+    UsageError for a device that has no such autocast: torch would only warn, and compute in float32.
+    """
     if dtype == torch.float32:
         return nullcontext()
+    if dtype not in AUTOCAST.get(device.type, ()):
+        raise UsageError(f"{device.type} cannot compute in {str(dtype).removeprefix('torch.')} here; use float32")
     return torch.autocast(device.type, dtype)
 
 
@@ -54,13 +69,18 @@ def generator(device: torch.device | str, *keys: Key) -> torch.Generator:
 
 
 def peak_memory_gb() -> float:
-    """The most memory this process has held so far in GB (1e9 bytes): on the CUDA device if one is used, else RAM."""
+    """The most memory this process has held so far in GB (1e9 bytes): on the CUDA device if one is used, else RAM.
+
+    0 on Windows, where Python cannot tell.
+    """
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_reserved() / 1e9
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss would start from the peak of the process that launched this one
         kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(kilobytes) * 1024 / 1e9
+    if sys.platform == "win32":
+        return 0.0
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9  # bytes on macOS, where /proc is missing

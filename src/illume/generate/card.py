@@ -17,7 +17,7 @@ them.
 | parameters | {parameters:,} |
 | language model | {layers} layers, width {width} |
 | vocabulary | {text:,} text ids, {levels} image codes |
-| images | {height} x {width_px} pixels |
+| images | {height} x {width_px} pixels, read as {reading} |
 
 ```python
 import illume
@@ -33,7 +33,7 @@ Nothing in this folder is a pickle.
 """
 
 
-def model_card(name: str, model: Unified, layout: VocabLayout, image_size: tuple[int, int]) -> str:
+def model_card(name: str, model: Unified, layout: VocabLayout, image_size: tuple[int, int], reading: str) -> str:
     """What the model is, and how it is used."""
     decoder = model.config.decoder
     return _CARD.format(
@@ -45,4 +45,5 @@ def model_card(name: str, model: Unified, layout: VocabLayout, image_size: tuple
         levels=" + ".join(f"{size:,}" for size in layout.levels),
         height=image_size[0],
         width_px=image_size[1],
+        reading=reading,
     )

@@ -85,7 +85,8 @@ def save_parts(folder: str | Path, parts: Parts) -> None:
         parts.text.tokenizer.save(inside)
         parts.tokenizer.save(inside / TOKENIZER)
         parts.pixel_decoder.save(inside / PIXEL_DECODER)
-        write_text(inside / "README.md", model_card(Path(folder).name, parts.model, parts.layout, parts.image_size))
+        card = model_card(Path(folder).name, parts.model, parts.layout, parts.image_size, parts.reading)
+        write_text(inside / "README.md", card)
 
 
 def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> Parts:

@@ -13,7 +13,7 @@ from illume.core.tensors import save_tensors
 def read_config(path: Path, format_version: int) -> dict[str, Any]:
     """The config.json of a part of a model. ModelError where it is missing, no JSON, or of another format version."""
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
     found = plain.get("format_version") if isinstance(plain, dict) else None

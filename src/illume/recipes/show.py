@@ -11,7 +11,6 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -28,9 +27,7 @@ from illume.data.metadata import METADATA, read_image_folder
 from illume.data.records import Record, validate
 from illume.generate.folder import TOKENIZER, check_folder
 from illume.models.convert import read_unified_config
-from illume.models.folder import read_config
-from illume.models.tokenizer import FORMAT_VERSION
-from illume.models.vision_encoder import encoder_from_spec
+from illume.models.tokenizing import stored_grids
 from illume.recipes.blueprint import blueprint
 from illume.recipes.catalog import resolve
 from illume.recipes.recipe import Recipe
@@ -143,9 +140,7 @@ def vocabulary_of(folder: Path) -> SeenAs:
     plain = read_unified_config(folder)
     layout = from_dict(VocabLayout, plain["vocabulary"], where=f"{folder}/config.json: vocabulary")
     template = from_dict(ChatTemplate, plain["chat_template"], where=f"{folder}/config.json: chat_template")
-    spec = read_config(folder / TOKENIZER / "config.json", FORMAT_VERSION)["encoder"]
-    with torch.device("meta"):
-        grids = encoder_from_spec(spec).grids((plain["image_size"][0], plain["image_size"][1]))
+    grids = stored_grids(folder / TOKENIZER, (plain["image_size"][0], plain["image_size"][1]))
     text = TextFormat(HuggingFaceTokenizer.load(folder), template)
     return SeenAs(layout, text, ImageFrame(grids), f"Ids are those of {folder}; all codes are 0.")
 

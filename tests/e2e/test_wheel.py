@@ -1,0 +1,86 @@
+"""The wheel: built, installed into a fresh environment and without the source tree, it draws; its data are inside."""
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import illume
+from fixtures.tiny_model_folder import tiny_illume
+
+ROOT = Path(__file__).parents[2]
+DATA = (
+    "py.typed",
+    "data/record.schema.json",
+    "tasks/verdict.schema.json",
+    "eval/scorecard.schema.json",
+    "eval/report.html.jinja",
+)
+DRAW = """
+import json, sys, illume
+model = illume.load(sys.argv[1], device="cpu")
+model.draw("a red circle")[0].save(sys.argv[2])
+import illume.cli, illume.recipes.run
+print(json.dumps([illume.__version__, illume.__file__]))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy: building leaves traces where it works."""
+    folder = tmp_path_factory.mktemp("wheel")
+    tree = folder / "tree"
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "src", tree / "src", ignore=skip)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tree)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    subprocess.run([*pip, str(tree)], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def check_whole(names: list[str]) -> None:
+    """All the modules, and what is no Python but read at run time."""
+    modules = {str(path.relative_to(ROOT / "src").as_posix()) for path in (ROOT / "src" / "illume").rglob("*.py")}
+    assert modules | {f"illume/{name}" for name in DATA} <= set(names)
+
+
+def test_all_that_is_needed_is_inside(wheel: Path) -> None:
+    assert wheel.name.startswith(f"illume-{illume.__version__}-py3-")
+    names = zipfile.ZipFile(wheel).namelist()
+    check_whole(names)
+    unread = {path.suffix for path in (ROOT / "src" / "illume").rglob("*") if path.is_file()}
+    assert unread <= {".py", ".typed", ".json", ".jinja", ".html", ".css", ".js", ".pyc", ".safetensors"}, unread
+    assert not [name for name in names if "test" in Path(name).parts]
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_the_check_catches_a_wheel_without_its_data(wheel: Path, name: str) -> None:
+    names = [inside for inside in zipfile.ZipFile(wheel).namelist() if inside != f"illume/{name}"]
+    with pytest.raises(AssertionError):
+        check_whole(names)
+
+
+def test_installed_in_a_fresh_environment_it_draws(wheel: Path, tmp_path: Path) -> None:
+    """The dependencies are lent by this environment; ILLUME itself can only come from the wheel."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    scheme = {"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")}
+    python = Path(sysconfig.get_path("scripts", "venv", scheme)) / Path(sys.executable).name
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)]
+    subprocess.run(pip, check=True)
+    site = Path(sysconfig.get_path("purelib", "venv", scheme))
+    lent = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (site / "lent.pth").write_text("\n".join(sorted(lent)), encoding="utf-8")
+    tiny_illume().save(tmp_path / "model")
+    command = [str(python), "-I", "-c", DRAW, str(tmp_path / "model"), str(tmp_path / "out.png")]
+    said = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    version, where = json.loads(said.splitlines()[-1])
+    assert (version, Path(where).is_relative_to(site)) == (illume.__version__, True)
+    assert (tmp_path / "out.png").stat().st_size > 50
+    assert (python.parent / "illume").exists() or (python.parent / "illume.exe").exists()
