@@ -2,7 +2,7 @@
 
     illume train nano out=runs/nano
 
-Two CPU cores, no GPU, no downloads; meant for at most 90 minutes, interrupted and gone on with as often as one likes.
+Two CPU cores, no GPU, no downloads; sized for at most 90 minutes (not measured yet), resumable at any time.
 The stages are pico's, longer: an image has 64 codes here, not 16, so that each of nine cells has several of its own.
 Goals, not measured yet: see .95, reconstruct .95, draw .85 (novel .70), edit .80 (third turn .60), assess kappa .7.
 """
@@ -26,20 +26,20 @@ def nano() -> Recipe:
     return Recipe(
         name="nano",
         out="runs/nano",
-        data=WorldData(NANO, num_scenes=16384),
+        data=WorldData(NANO, num_scenes=12288),
         image_size=NANO.size,
         text=BPEConfig(size=1024),
         encoder=EncoderConfig(image_size=NANO.size, patch=8, width=128, layers=3),
         tokenizer=TokenizerConfig((LevelConfig(CODES),)),
         pixel_decoder=DiffusionDecoderConfig(),
         decoder=NewDecoderConfig(decoder_preset("pico")),
-        encoder_stage=image_stage("encoder", 500, 128, {"scenes": 1.0}, VISION),
-        tokenizer_stage=image_stage("tokenizer", 800, 128, pictures, TOKENIZER),
-        pixel_stage=image_stage("pixel_decoder", 900, 32, pictures, PIXELS, ema=0.995),
+        encoder_stage=image_stage("encoder", 400, 128, {"scenes": 1.0}, VISION),
+        tokenizer_stage=image_stage("tokenizer", 600, 128, pictures, TOKENIZER),
+        pixel_stage=image_stage("pixel_decoder", 700, 32, pictures, PIXELS, ema=0.995),
         stages=(
-            stage1(20, {"caption": 0.5, "reconstruct": 0.5}),
-            stage2(300, {"reconstruct": 0.05, "text": 0.05, **EVERYTHING}),
-            stage3(1900, EVERYTHING),
+            stage1(10, {"caption": 0.5, "reconstruct": 0.5}),
+            stage2(200, {"reconstruct": 0.05, "text": 0.05, **EVERYTHING}),
+            stage3(1200, EVERYTHING),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=8,
