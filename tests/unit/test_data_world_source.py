@@ -11,6 +11,7 @@ from illume.data.records import to_dict, validate
 from illume.data.world_source import WorldImages, WorldSource
 from illume.images.masks import MARKER
 from illume.world import PICO, understand, verdict
+from illume.world.oracle import read
 from illume.world.render import render
 
 IMAGES = WorldImages(PICO, "train", 20, 10, num_inpaintings=8)
@@ -31,10 +32,12 @@ def test_records_are_valid_pure_and_about_images_that_are_there(task: str) -> No
 
 
 def test_images_are_rendered_once_from_their_key() -> None:
-    assert len(set(IMAGES.keys())) == 20 + 2 * 10 + 2 * 8
+    assert len(set(IMAGES.keys())) == 2 * 20 + 2 * 10 + 2 * 8
     picture = IMAGES.image("world-train/scene/3")
     assert picture is IMAGES.image("world-train/scene/3")
     assert np.array_equal(picture, render(IMAGES.scene(3), PICO))
+    middle = {o.pair: (o.cell, (0, 0)) for o in IMAGES.scene(3)}
+    assert {o.pair: (o.cell, o.offset) for o in read(IMAGES.image("world-train/centred/3"), PICO).scene} == middle
     before, edit = IMAGES.edit(2)
     assert np.array_equal(IMAGES.image("world-train/source/2"), render(before, PICO))
     assert np.array_equal(IMAGES.image("world-train/target/2"), render(edit.target, PICO))

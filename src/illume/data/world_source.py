@@ -31,7 +31,7 @@ from illume.world import (
     verdict,
 )
 from illume.world.render import RGB, nameless_palette, render
-from illume.world.scene import COLOURS
+from illume.world.scene import COLOURS, centred
 
 _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene has many
 
@@ -39,7 +39,8 @@ _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene
 class WorldImages:
     """A split's first scenes, edits (a scene and what it becomes) and inpaintings (so too, with a region), as pictures.
 
-    Keys: NAME/scene/7, NAME/source/7 and NAME/target/7, NAME/masked/7 and NAME/painted/7. Pictures are kept once
+    Keys: NAME/scene/7, NAME/centred/7 (the scene, its objects in the middle of their cells), NAME/source/7 and
+    NAME/target/7, NAME/masked/7 and NAME/painted/7. Pictures are kept once
     rendered. With `nameless`, each scene is painted in random colours that have no name in this world: pictures to
     learn shapes apart from colours by, which never show a held-out pair, and of which no caption is true.
     """
@@ -83,7 +84,7 @@ class WorldImages:
         """How many images of each kind there are."""
         pairs = {"source": self.num_edits, "target": self.num_edits}
         regions = {"masked": self.num_inpaintings, "painted": self.num_inpaintings}
-        return {"scene": self.num_scenes, **pairs, **regions}
+        return {"scene": self.num_scenes, "centred": self.num_scenes, **pairs, **regions}
 
     def key(self, kind: str, number: int) -> str:
         return f"{self.name}/{kind}/{number}"
@@ -129,6 +130,8 @@ class WorldImages:
     def _scene_of(self, kind: str, number: int) -> Scene:
         if kind == "scene":
             return self.scene(number)
+        if kind == "centred":
+            return centred(self.scene(number))
         before, edit = self.edit(number)
         return before if kind == "source" else edit.target
 
@@ -198,8 +201,9 @@ def _caption(images: WorldImages, index: int, rng: random.Random) -> Record:
 
 
 def _draw(images: WorldImages, index: int, rng: random.Random) -> Record:
-    key, _, said = _captioned(images, index, rng)
-    return Record("draw", images=(key,), text=said.text)
+    """The scene with each object in the middle of its cell: offsets, which no caption tells, would be noise to learn."""
+    _, _, said = _captioned(images, index, rng)
+    return Record("draw", images=(images.key("centred", index % images.num_scenes),), text=said.text)
 
 
 def _text(images: WorldImages, index: int, rng: random.Random) -> Record:

@@ -9,7 +9,7 @@ from illume.core.errors import ConfigError
 from illume.models.decoder import DecoderConfig, Llama3Scaling
 
 DECODERS: dict[str, DecoderConfig] = {
-    "pico": DecoderConfig(256, 4, 4, 4, 64, 768),
+    "pico": DecoderConfig(256, 4, 4, 4, 64, 768, qk_norm=True),
     "vicuna-7b": DecoderConfig(4096, 32, 32, 32, 128, 11008, norm_eps=1e-5),
     "vicuna-13b": DecoderConfig(5120, 40, 40, 40, 128, 13824, norm_eps=1e-5),
     "mistral-7b-v0.3": DecoderConfig(4096, 32, 32, 8, 128, 14336, 1e6, norm_eps=1e-5),

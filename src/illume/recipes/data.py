@@ -119,7 +119,7 @@ def _open_world(data: WorldData, size: int, mixed: Collection[str]) -> OpenData:
     images = WorldImages(data.world, "train", data.num_scenes, data.num_scenes)
     sources: dict[str, Source] = {task: WorldSource(images, task, variants=data.variants) for task in WORLD_TASKS}
     nameless = WorldSource(WorldImages(data.world, "train", data.num_scenes, nameless=True), "reconstruct")
-    shown: dict[str, Source] = {"scenes": sources["draw"], "edits": sources["edit"], "nameless": nameless}
+    shown: dict[str, Source] = {"scenes": sources["caption"], "edits": sources["edit"], "nameless": nameless}
     if "inpaint" in mixed:
         regions = WorldImages(data.world, "train", 0, name="regions-train", num_inpaintings=data.num_scenes)
         sources["inpaint"] = shown["regions"] = WorldSource(regions, "inpaint")

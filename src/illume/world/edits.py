@@ -70,9 +70,8 @@ def references(thing: Object, scene: Scene) -> list[str]:
 
 
 def _refer(thing: Object, scene: Scene, config: WorldConfig, rng: random.Random) -> str:
-    """One of the object's references; by its place where it has none of its own."""
-    place = f"the {thing.colour} {thing.shape} at the {config.place(thing.cell)}"
-    return rng.choice(references(thing, scene) or [place])
+    """One of the object's references, its place among them."""
+    return rng.choice([*references(thing, scene), f"the object at the {config.place(thing.cell)}"])
 
 
 def _propose(scene: Scene, config: WorldConfig, rng: random.Random, kind: EditKind) -> Edit | None:

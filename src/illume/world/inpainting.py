@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from illume.world.edits import described
-from illume.world.scene import Cell, Object, Scene, WorldConfig, arrange, pairs_of, scene_split
+from illume.world.scene import Cell, Object, Scene, WorldConfig, arrange, centred, pairs_of, scene_split
 
 InpaintKind = Literal["fill", "restore"]
 INPAINT_KINDS: tuple[InpaintKind, ...] = ("fill", "restore")
@@ -62,7 +62,7 @@ def _fill(scene: Scene, config: WorldConfig, rng: random.Random) -> Inpainting |
     pair = rng.choice(pairs_of(config, scene_split(scene, config)))
     thing = Object(*pair, size=rng.choice(config.sizes), cell=cell)
     target = arrange([*(other for other in scene if other.cell != cell), thing])
-    if target == scene:
+    if centred(target) == centred(scene):
         return None
     instruction = f"{rng.choice(_VERBS)} {described(thing, config)}"
     return Inpainting("fill", (cell,), box_of((cell,), config), instruction, target)

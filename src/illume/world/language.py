@@ -24,7 +24,7 @@ _RELATIONS = {
     "below": ("below", "under", "lower than"),
 }
 # How often a category is said first of a scene it fits: counting fits many more scenes than the others.
-_WEIGHTS = {"single_object": 1.0, "two_object": 1.2, "counting": 0.4, "colors": 1.0, "position": 1.5, "color_attr": 1.0}
+_WEIGHTS = {"single_object": 1.0, "two_object": 1.0, "counting": 0.5, "colors": 1.0, "position": 3.0, "color_attr": 1.5}
 _JOINERS = (" and ", " with ", " together with ")
 
 

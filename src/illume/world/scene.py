@@ -6,7 +6,7 @@ questions, edits) is derived from scenes, so every answer is known exactly.
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Literal
@@ -155,6 +155,11 @@ class Scene:
 def arrange(objects: Iterable[Object]) -> Scene:
     """The scene of these objects, whatever their order."""
     return Scene(tuple(sorted(objects, key=lambda thing: thing.cell)))
+
+
+def centred(scene: Scene) -> Scene:
+    """The scene with every object in the middle of its cell."""
+    return Scene(tuple(replace(thing, offset=(0, 0)) for thing in scene))
 
 
 def scene_key(scene: Scene) -> str:
