@@ -121,6 +121,9 @@ def chat(
     memory: Annotated[
         int | None, typer.Option(min=0, help="How many earlier turns an answer sees. Default: all of them.")
     ] = None,
+    slices: Annotated[
+        int, typer.Option(min=0, help="Read large images as an overview and at most so many slices (0: whole).")
+    ] = 0,
     seed: SeedOption = 0,
     temperature: TemperatureOption = None,
     device: DeviceOption = "auto",
@@ -131,9 +134,12 @@ def chat(
     if question is not None:
         if out is not None or memory is not None:
             raise UsageError("--out and --memory are for a conversation: leave the question out")
-        reply = load_model(model, device).chat(question, images=images, seed=seed, temperature=temperature)
+        asked = load_model(model, device)
+        reply = asked.chat(question, images=images, seed=seed, temperature=temperature, slices=slices)
         answer({"question": question, "answer": reply}, as_json, text=reply)
         return
+    if slices:
+        raise UsageError("--slices is for one question: in a conversation images are read whole")
     from illume.session.console import Console, free_folder
 
     session = load_model(model, device).session(seed=seed, memory=memory)

@@ -1,13 +1,17 @@
 """A picture read in detail through the interface: what the engine is asked, and that it changes what is answered."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from fixtures.tiny_model_folder import SIZE, tiny_illume
+from illume import cli
 from illume.api import Illume, Request, Result, Turn
-from illume.core.errors import RequestError
+from illume.core.errors import RequestError, UsageError
 from illume.images.slices import cut
 from illume.tasks import prompts
 from illume.vocab.messages import ImagePart, TextPart
@@ -103,3 +107,14 @@ def test_impossible_slices_are_refused(settings: dict[str, object]) -> None:
 def test_more_than_fits_is_told() -> None:
     with pytest.raises(RequestError, match="positions"):
         tiny_illume().chat("what?", [picture(3, 3)], slices=9)
+
+
+def test_the_command_line_asks_for_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Asked(tiny_illume().parts)
+    monkeypatch.setattr(cli, "load_model", lambda name, device: model)
+    picture().save(tmp_path / "a.png")
+    question = ["chat", "model", "what?", "--image", str(tmp_path / "a.png"), "--slices", "9"]
+    assert CliRunner().invoke(cli.app, question).exit_code == 0
+    check_read_in_detail(model.requests[0], picture())
+    told = CliRunner().invoke(cli.app, ["chat", "model", "--slices", "9"])
+    assert isinstance(told.exception, UsageError)
