@@ -201,7 +201,7 @@ def _caption(images: WorldImages, index: int, rng: random.Random) -> Record:
 
 
 def _draw(images: WorldImages, index: int, rng: random.Random) -> Record:
-    """The scene with each object in the middle of its cell: offsets, which no caption tells, would be noise to learn."""
+    """The scene with each object in the middle of its cell: offsets, which no caption tells, would be noise."""
     _, _, said = _captioned(images, index, rng)
     return Record("draw", images=(images.key("centred", index % images.num_scenes),), text=said.text)
 
