@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from illume.models import layers
-from illume.models.layers import GELUMLP, Block, SwiGLUMLP, additive, attention, rotary_angles, rotate
+from illume.models.layers import GELUMLP, Block, RMSNorm, SwiGLUMLP, additive, attention, rotary_angles, rotate
 
 
 def qkv(heads: int = 4, groups: int = 2, queries: int = 7, keys: int = 7) -> tuple[torch.Tensor, ...]:
@@ -98,3 +99,25 @@ def test_a_block_looks_in_both_directions_unless_masked() -> None:
 def test_a_block_refuses_heads_that_do_not_divide() -> None:
     with pytest.raises(ValueError, match="not a multiple"):
         Block(16, 3, 32)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_the_norm_in_training_is_torchs(dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    norm, x = RMSNorm(24, eps=1e-3), torch.randn(3, 5, 24).to(dtype).requires_grad_()
+    nn.init.uniform_(norm.weight, 0.5, 2.0)
+    gradient = torch.randn(3, 5, 24).to(dtype)
+    reference = F.rms_norm(x, (24,), norm.weight.to(dtype), 1e-3)
+    for ours, theirs in zip(
+        (norm(x), *torch.autograd.grad(norm(x), (x, norm.weight), gradient)),
+        (reference, *torch.autograd.grad(reference, (x, norm.weight), gradient)),
+        strict=True,
+    ):
+        assert (ours - theirs).norm() <= tolerance * theirs.norm()
+
+
+def test_the_norm_has_the_gradient_of_what_it_computes() -> None:
+    norm, x = RMSNorm(7, eps=1e-3).double(), torch.randn(4, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(norm, (x,))
+    with torch.no_grad():
+        assert torch.allclose(norm(x), F.rms_norm(x, (7,), norm.weight, 1e-3))
