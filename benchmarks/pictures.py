@@ -1,9 +1,10 @@
-"""Draws the README's pictures afresh from an existing run on the world.
+"""Draws the README's pictures afresh from existing runs.
 
-    python -m benchmarks.pictures [--run runs/demo] [--out docs/pictures]
+    python -m benchmarks.pictures [--run runs/demo | runs/own] [--out docs/pictures]
 
-Prompts, scenes and edits are the first ones of the test split and of the novel one (shapes in colours they never had in
-training): nothing is picked by hand.
+Of a run on the world: prompts, scenes and edits, the first ones of the test split and of the novel one (shapes in
+colours they never had in training). Of one on a folder of images: the first held-out captions. Nothing is picked by
+hand.
 """
 
 import argparse
@@ -17,7 +18,9 @@ from PIL import Image
 from illume.api import Illume, load
 from illume.core.config import load_yaml
 from illume.core.errors import IllumeError
-from illume.recipes.recipe import Recipe, WorldData
+from illume.data.image_folder import ImageFolderSource
+from illume.recipes.data import open_folder
+from illume.recipes.recipe import FolderData, Recipe, WorldData
 from illume.recipes.samples import sheet
 from illume.world import WorldConfig, sample_edit_pair, sample_prompt
 from illume.world.render import render
@@ -47,6 +50,25 @@ def edits(model: Illume, world: WorldConfig) -> tuple[list[str], list[np.ndarray
     return [edit.instruction for _, edit in pairs], before + [np.asarray(one) for one in model.pictures(requests)]
 
 
+def of_world(model: Illume, world: WorldConfig) -> dict[str, tuple[list[str], list[np.ndarray]]]:
+    """Sheets of a run on the world, by name."""
+    return {
+        "drawings": drawings(model, world, "test"),
+        "novel": drawings(model, world, "novel"),
+        "edits": edits(model, world),
+    }
+
+
+def of_folder(model: Illume, recipe: Recipe, data: FolderData) -> dict[str, tuple[list[str], list[np.ndarray]]]:
+    """Held-out images of a folder in a row, what is drawn for their captions in the next."""
+    folder = open_folder(data, recipe.image_size)
+    records = [ImageFolderSource(folder, "test", "draw").record(index) for index in range(2 * COLUMNS)]
+    real = [folder.images.image(record.images[0]) for record in records]
+    drawn = [np.asarray(picture) for picture in model.draw([record.text for record in records])]
+    rows = [real[:COLUMNS], drawn[:COLUMNS], real[COLUMNS:], drawn[COLUMNS:]]
+    return {"own": ([record.text for record in records], [picture for row in rows for picture in row])}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/demo"))
@@ -58,15 +80,15 @@ def main() -> int:
     except IllumeError as error:
         print(f"{error}\nTrain the demo first: make demo", file=sys.stderr)
         return 1
-    if not isinstance(recipe.data, WorldData):
-        print(f"{arguments.run} was not trained on the generated world", file=sys.stderr)
-        return 1
-    world = recipe.data.world
-    for name, (said, pictures) in {
-        "drawings": drawings(model, world, "test"),
-        "novel": drawings(model, world, "novel"),
-        "edits": edits(model, world),
-    }.items():
+    match recipe.data:
+        case WorldData(world=world):
+            sheets = of_world(model, world)
+        case FolderData() as data:
+            sheets = of_folder(model, recipe, data)
+        case _:
+            print(f"{arguments.run} was trained neither on the world nor on a folder of images", file=sys.stderr)
+            return 1
+    for name, (said, pictures) in sheets.items():
         save(pictures, arguments.out / f"{name}.png")
         print(f"{name}: {'; '.join(said)}")
     return 0
