@@ -4,6 +4,7 @@ Nothing heavy is imported before a command runs, so `illume --help` is instant.
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -361,6 +362,7 @@ def answer(data: Any, as_json: bool, text: str | None) -> None:
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small here: threads only slow them down
     try:
         app()
     except IllumeError as error:
