@@ -13,7 +13,7 @@ from illume.models.presets import decoder_preset
 from illume.models.quantizer import ProductVQConfig, VQConfig
 from illume.models.tokenizer import LevelConfig, TokenizerConfig
 from illume.models.vision_encoder import EncoderConfig
-from illume.recipes.recipe import BPEConfig, FrameConfig, NewDecoderConfig, Recipe, WorldData
+from illume.recipes.recipe import BPEConfig, FrameConfig, NewDecoderConfig, Recipe, ScoreConfig, WorldData
 from illume.train.stage import Rule, Schedule, Stage
 from illume.world.scene import PICO
 
@@ -51,23 +51,25 @@ def pico() -> Recipe:
         tokenizer=TokenizerConfig((LevelConfig(CODES),)),
         pixel_decoder=DiffusionDecoderConfig(),
         decoder=NewDecoderConfig(decoder_preset("pico")),
-        encoder_stage=image_stage("encoder", 260, 128, {"scenes": 1.0}, VISION),
-        tokenizer_stage=image_stage("tokenizer", 450, 128, pictures, TOKENIZER),
-        pixel_stage=image_stage("pixel_decoder", 400, 32, pictures, PIXELS, ema=0.99),
+        encoder_stage=image_stage("encoder", 200, 128, {"scenes": 1.0}, VISION),
+        tokenizer_stage=image_stage("tokenizer", 360, 128, pictures, TOKENIZER),
+        pixel_stage=image_stage("pixel_decoder", 320, 32, pictures, PIXELS, ema=0.99),
         stages=(
             stage1(10, {"caption": 0.5, "reconstruct": 0.5}),
             stage2(150, {"reconstruct": 0.05, "text": 0.05, **EVERYTHING}),
-            stage3(460, EVERYTHING),
+            stage3(440, EVERYTHING),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=4,
         code_vectors=True,
+        rows_per_batch=32,
         generation=Generation(
             text=GREEDY,
             draw=Drawing(Sampling(0.7, 0, 0.9), 1.0),
             edit=Drawing(Sampling(0.7, 0, 0.9), 1.0),
             max_length=192,
         ),
+        score=ScoreConfig(num_items=300),
     )
 
 
@@ -111,7 +113,7 @@ def stage3(steps: int, mixture: dict[str, float]) -> Stage:
         ema=0.98,
         mixture=mixture,
         save_every=100,
-        sample_every=100,
+        sample_every=200,
     )
 
 
