@@ -92,8 +92,16 @@ def test_no_lines_are_no_conversation(here: Path) -> None:
 
 
 def test_ctrl_c_ends_a_piped_conversation_cleanly(here: Path) -> None:
+    def heard() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs, and their children, ignore it
+
     with subprocess.Popen(
-        command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        command(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        preexec_fn=heard,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

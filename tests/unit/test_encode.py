@@ -46,9 +46,9 @@ def test_every_image_has_its_own_codes(tmp_path: Path) -> None:
     store = encode_images(
         MeanTokenizer(), IMAGES, tmp_path, shard_size=4, on_progress=lambda done, total: seen.append((done, total))
     )
-    assert len(store) == len(IMAGES.keys()) == 11
+    assert len(store) == len(IMAGES.keys()) == 18
     assert store.grids == ((2, 2), (4, 4))
-    assert seen == [(4, 11), (8, 11), (11, 11)]
+    assert seen == [(4, 18), (8, 18), (12, 18), (16, 18), (18, 18)]
     for key in tuple(IMAGES.keys()):
         alone = encode_keys(MeanTokenizer(), IMAGES, [key])
         assert store(key) == alone(key)
