@@ -72,8 +72,8 @@ def join(samples: Sequence[Sample]) -> Sample:
     """Conversations that begin alike as one sample: the shared beginning stands once, as branch 0, and the rest of
     each follows as branch 1, 2, ...; a position sees its own branch and branch 0, so each is learnt as if alone.
 
-    This is how several questions about one image are learnt at the cost of one image (Molmo, Deitke et al. 2024,
-    section 3: multi-annotated images). The beginning ends before the first id with loss; images are read in it only.
+    This is how several questions about one image are learnt at the cost of one image (Molmo, Deitke et al. 2024:
+    multi-annotated images). The beginning ends before the first id with loss; images are read in it only.
     FormatError where they share nothing, or one of them reads an image of its own.
     """
     if len(samples) == 1:
