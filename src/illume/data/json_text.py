@@ -106,7 +106,7 @@ def _line_items(path: Path) -> Iterator[Item]:
 
 
 def _list_items(path: Path) -> Iterator[Item]:
-    text = _text_of(path)
+    text = text_of(path)
     here = _past_space(text, _past_space(text, 0) + 1)
     line, counted = 1, 0  # the line that `counted` stands in
     while text[here : here + 1] != "]":
@@ -153,7 +153,8 @@ def _value(text: str, here: int) -> tuple[object, int]:
         return DataError(str(error)), end
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The whole of a text file. DataError naming the line that is no text."""
     lines: list[str] = []
     for where, line in lines_of(path):
         try:

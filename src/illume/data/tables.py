@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from illume.core.errors import DataError
-from illume.data.json_text import decoded, items_of, lines_of
+from illume.data.json_text import decoded, items_of, lines_of, text_of
 
 TableRow = tuple[str, dict[str, object] | DataError]  # where; the columns, or why there are none
 HeaderCheck = Callable[[list[str]], object]
@@ -36,7 +36,7 @@ def _json_rows(path: Path) -> Iterator[TableRow]:
 
 def _csv_rows(path: Path, check_header: HeaderCheck) -> Iterator[TableRow]:
     """Rows by their header's names. A wrong header, or quotes that don't close, spoil the file: DataError at once."""
-    reader = csv.reader(io.StringIO(_text_of(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text_of(path), newline=""), strict=True)
     try:
         header = next(reader, [])
         try:
@@ -57,13 +57,3 @@ def _csv_rows(path: Path, check_header: HeaderCheck) -> Iterator[TableRow]:
                 )
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: not CSV: {error}") from None
-
-
-def _text_of(path: Path) -> str:
-    lines: list[str] = []
-    for where, line in lines_of(path):
-        try:
-            lines.append(decoded(line))
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from None
-    return "\n".join(lines)
