@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from illume.eval.metrics import BEST_PSNR, capped_psnr, ci95, cohen_kappa, kappa_ci95, mean
+from illume.core.statistics import ci95, cohen_kappa, kappa_ci95, mean
+from illume.eval.metrics import BEST_PSNR, capped_psnr
 
 Interval = Callable[[Sequence[float], int], tuple[float, float]]
 

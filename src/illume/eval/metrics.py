@@ -1,64 +1,12 @@
-"""Figures from lists of scores: means, confidence intervals, agreement; it knows nothing of models or tasks."""
-
-from collections.abc import Sequence
+"""How near a picture is to another, as a bounded figure; it knows nothing of models or tasks."""
 
 import numpy as np
 from jaxtyping import UInt8
 
-from illume.core.streams import seed_of
 from illume.images.ops import psnr
 
-RESAMPLES = 2000
 BEST_PSNR = 60.0
 """What counts as equal, in dB: rounding to bytes alone costs 59 dB, and a mean needs finite values."""
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean; ValueError when there is nothing to take it of."""
-    if not len(values):
-        raise ValueError("the mean of no values")
-    return float(np.mean(values))
-
-
-def ci95(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """The 95% bootstrap interval of the mean (percentiles over resamplings of the items), the same at every call.
-
-    For two-valued scores the resampled mean is a binomial share, so it is drawn as one: exact and fast.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    rng = np.random.default_rng(seed_of("ci95", seed))
-    low, high = array.min(), array.max()
-    if low == high:
-        return float(low), float(high)
-    if np.isin(array, (low, high)).all():
-        share = (array == high).mean()
-        means = low + (high - low) * rng.binomial(len(array), share, RESAMPLES) / len(array)
-    else:
-        means = np.array([rng.choice(array, len(array)).mean() for _ in range(RESAMPLES)])
-    return float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))
-
-
-def cohen_kappa(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
-    """Agreement beyond chance of two raters over the same items (Cohen, 1960); 1 is full, 0 what chance gives.
-
-    Where chance agreement is already full (both give one and the same answer to everything) there is nothing to
-    agree on beyond it, and kappa is 0.
-    """
-    a, b = np.asarray(ours, dtype=bool), np.asarray(theirs, dtype=bool)
-    if a.shape != b.shape or not a.size:
-        raise ValueError(f"two raters over the same items, at least one: {a.size} and {b.size}")
-    observed = (a == b).mean()
-    chance = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
-    return 0.0 if chance == 1 else float((observed - chance) / (1 - chance))
-
-
-def kappa_ci95(ours: Sequence[bool], theirs: Sequence[bool], seed: int = 0) -> tuple[float, float]:
-    """The 95% bootstrap interval of kappa, pairs resampled together."""
-    a, b = np.asarray(ours, dtype=bool), np.asarray(theirs, dtype=bool)
-    rng = np.random.default_rng(seed_of("kappa", seed))
-    picks = rng.integers(0, len(a), size=(RESAMPLES, len(a)))
-    kappas = [cohen_kappa(a[pick], b[pick]) for pick in picks]
-    return float(np.percentile(kappas, 2.5)), float(np.percentile(kappas, 97.5))
 
 
 def capped_psnr(real: UInt8[np.ndarray, "h w 3"], other: UInt8[np.ndarray, "h w 3"]) -> float:

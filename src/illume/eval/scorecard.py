@@ -16,7 +16,7 @@ import jsonschema
 from illume import __version__
 from illume.core.checkpoint import write_json
 from illume.core.errors import DataError
-from illume.eval.metrics import ci95, mean
+from illume.core.statistics import ci95, mean
 
 FORMAT_VERSION = 1
 ABILITIES = ("see", "draw", "reconstruct", "edit", "edit_turns", "inpaint", "assess")

@@ -6,8 +6,8 @@ from itertools import count
 from typing import ClassVar
 
 from illume.core.errors import ConfigError, DataError
+from illume.core.statistics import cohen_kappa, kappa_ci95, mean
 from illume.core.streams import stream
-from illume.eval.metrics import cohen_kappa, kappa_ci95, mean
 from illume.eval.scorecard import Figure, Row
 from illume.eval.task import Example, Picture, Score, Subject, to_row
 from illume.tasks.verdict import CRITERIA, Verdict

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from illume.eval.metrics import mean
+from illume.core.statistics import mean
 from illume.eval.scorecard import Row
 from illume.eval.task import Example, Picture, Score, Subject, to_row
 from illume.world import CATEGORIES, Caption, Spec, Split, Verdict, WorldConfig, holds, oracle, sample_prompt

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from illume.core.statistics import mean
 from illume.core.streams import stream
-from illume.eval.metrics import mean
 from illume.eval.scorecard import Row
 from illume.eval.task import Example, Picture, Score, Subject, to_row
 from illume.world import Edit as WorldEdit

@@ -11,8 +11,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from illume.core.statistics import mean
 from illume.data.image_folder import ImageFolder
-from illume.eval.metrics import capped_psnr, mean
+from illume.eval.metrics import capped_psnr
 from illume.eval.scorecard import Figure, Row
 from illume.eval.task import Example, Picture, Score, Subject, to_row
 from illume.eval.tasks.reconstruct import mean_picture

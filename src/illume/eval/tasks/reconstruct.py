@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from illume.eval.metrics import capped_psnr, mean
+from illume.core.statistics import mean
+from illume.eval.metrics import capped_psnr
 from illume.eval.scorecard import Figure, Row
 from illume.eval.task import Example, Picture, Score, Subject, to_row
 from illume.world import Scene, Split, WorldConfig, oracle, sample_scene

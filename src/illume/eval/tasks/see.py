@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import ClassVar
 
 from illume.core.errors import ConfigError
+from illume.core.statistics import mean
 from illume.core.streams import stream
-from illume.eval.metrics import mean
 from illume.eval.scorecard import Row
 from illume.eval.task import Example, Picture, Score, Subject, to_row
 from illume.world import Question, Scene, Split, WorldConfig, ask, question_kinds, questions, sample_scene
