@@ -4,33 +4,31 @@ One thing or hundreds at a time. It only says what is asked of the engine; it do
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
 from einops import rearrange
 from PIL import Image
-from torch import Tensor
 
 from illume.core.device import pick_device, pick_dtype
 from illume.core.errors import RequestError
 from illume.core.streams import seed_of
+from illume.generate.abilities import Ability, Settings, request_of
 from illume.generate.coded import Coder
-from illume.generate.draw import Painter
+from illume.generate.draw import Painter, drawn
 from illume.generate.engine import Drawn, Engine
 from illume.generate.folder import Drawing, Generation, Parts, load_parts, save_parts
 from illume.generate.hub import download, push
 from illume.generate.request import Pixels, Request, Result, Sampling
+from illume.generate.shown import Turn, conversation, fitted, pixels_of, seen
 from illume.images import ops
 from illume.images.given import ImageLike, opened
 from illume.images.masks import Box, masked
 from illume.images.masks import composite as paste
-from illume.images.slices import cut
 from illume.session.session import Session
-from illume.session.turns import MODES, Ability, Answer, Conversation
+from illume.session.turns import Answer, Conversation
 from illume.tasks import prompts
-from illume.tasks.detail import in_detail, overview_name, slice_name
 from illume.tasks.verdict import Verdict
 from illume.vocab.messages import ImageFrame, ImagePart, Message, TextPart
 
@@ -40,15 +38,6 @@ __all__ = [
 ]  # fmt: skip
 
 _PAINTED_TOGETHER = 64
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One exchange of a conversation: a question, the images that came with it, and the answer."""
-
-    question: str
-    images: tuple[ImageLike, ...]
-    reply: str
 
 
 def load(name: str | Path, device: str = "auto", dtype: str = "auto", strict: bool = False) -> "Illume":
@@ -129,10 +118,11 @@ class Illume:
         """
         if slices < 0 or (slices and mode == "auto"):
             raise RequestError(f"slices ({slices}) is a number of slices, 0 or more, for answers in words: mode 'text'")
-        messages, shown = self._conversation(question, images, history, slices)
+        said, shown = conversation(question, images, history, self.frame)
+        messages, pixels = seen(said, shown, self.parts.image_size, slices)
         ability: Ability = "say" if mode == "auto" else "ask"
         settings: dict[str, Any] = {"temperature": temperature, "max_new_text": max_new_text}
-        (result,) = self.run([self.request(ability, messages, shown, seed, **settings)])
+        (result,) = self.run([self.request(ability, messages, pixels, seed, **settings)])
         return result.text if mode == "text" else self.shown(result, seed)
 
     def session(self, path: str | Path | None = None, *, seed: int | None = None, memory: int | None = None) -> Session:
@@ -192,7 +182,7 @@ class Illume:
     def reconstruct(self, image: ImageLike, seed: int = 0) -> Image.Image:
         """What the vision tokenizer and the pixel decoder keep of an image: pixels to codes and back."""
         device = next(self.parts.tokenizer.parameters()).device
-        grids = self.parts.tokenizer.encode(_tensor(self.pixels(image))[None].to(device))
+        grids = self.parts.tokenizer.encode(pixels_of(self.pixels(image))[None].to(device))
         codes = tuple(tuple(rearrange(grid, "1 h w -> (h w)").tolist()) for grid in grids)
         return self.painter.pictures([Drawn(self.frame, codes, seed_of("paint", seed))])[0]
 
@@ -210,7 +200,7 @@ class Illume:
         """The pictures that requests draw, one each; RequestError for one that draws none or several."""
         wanted = list(requests)
         results = zip(wanted, self.run(wanted), strict=True)
-        return self.painter.pictures([_drawn(result, request.seed) for request, result in results])
+        return self.painter.pictures([drawn(result, request.seed) for request, result in results])
 
     def draw_request(self, prompt: str, seed: int = 0, **settings: Any) -> Request:
         """What `draw` asks, for `run` and `pictures`."""
@@ -219,30 +209,30 @@ class Illume:
     def edit_request(self, image: ImageLike, instruction: str, seed: int = 0, **settings: Any) -> Request:
         """What `edit` asks, for `run` and `pictures`."""
         messages = prompts.edit(ImagePart(self.frame, image="source"), instruction)
-        return self.request("edit", messages, {"source": _tensor(self.pixels(image))}, seed, **settings)
+        return self.request("edit", messages, {"source": pixels_of(self.pixels(image))}, seed, **settings)
 
     def inpaint_request(
         self, shown: ImageLike, instruction: str | None = None, seed: int = 0, **settings: Any
     ) -> Request:
         """What `edit` with a mask asks, for `run` and `pictures`; the image has its region marked (images/masks.py)."""
         messages = prompts.inpaint(ImagePart(self.frame, image="source"), instruction)
-        return self.request("edit", messages, {"source": _tensor(self.pixels(shown))}, seed, **settings)
+        return self.request("edit", messages, {"source": pixels_of(self.pixels(shown))}, seed, **settings)
 
     def ask_request(self, image: ImageLike, question: str, max_new_text: int | None = None) -> Request:
         """A question about an image, for `run`; the answer is the result's `text`."""
         messages = prompts.ask(ImagePart(self.frame, image="image"), question)
-        return self.request("ask", messages, {"image": _tensor(self.pixels(image))}, max_new_text=max_new_text)
+        return self.request("ask", messages, {"image": pixels_of(self.pixels(image))}, max_new_text=max_new_text)
 
     def assess_request(self, image: ImageLike, prompt: str) -> Request:
         """What `assess` asks, for `run`."""
         messages = prompts.assess(ImagePart(self.frame, image="image"), prompt)
-        return self.request("assess", messages, {"image": _tensor(self.pixels(image))})
+        return self.request("assess", messages, {"image": pixels_of(self.pixels(image))})
 
     def request(
         self,
         ability: Ability,
         messages: Sequence[Message],
-        images: Mapping[str, Tensor],
+        images: Mapping[str, Pixels],
         seed: int = 0,
         *,
         guidance: float | None = None,
@@ -256,18 +246,8 @@ class Illume:
         "say": words and pictures; "draw" and "edit": one picture; "ask" and "assess": words. RequestError for a setting
         that this ability has no use for.
         """
-        mode, generation = MODES[ability], self.parts.generation
-        if mode == "text" and guidance is not None:
-            raise RequestError("guidance is for pictures; an answer in words has none")
-        if mode == "image" and max_new_text is not None:
-            raise RequestError("max_new_text is for words; a drawing has none")
-        drawing = generation.edit if ability == "edit" else generation.draw
-        regions = {"text": generation.text, "image": _changed(drawing.sampling, temperature, top_k, top_p)}
-        if mode != "image":
-            regions["text"] = _changed(generation.text, temperature, top_k, top_p)
-        scale = 1.0 if mode == "text" else drawing.guidance if guidance is None else guidance
-        frame = None if mode == "text" else self.frame
-        return Request(tuple(messages), mode, frame, False, regions, scale, seed, max_new_text, images)
+        settings = Settings(guidance, temperature, top_k, top_p, max_new_text)
+        return request_of(ability, messages, images, seed, settings, self.frame, self.parts.generation)
 
     def shown(self, result: Result, seed: int) -> list[str | Image.Image]:
         """The parts of an answer as a person sees them; `seed` is its request's."""
@@ -283,7 +263,7 @@ class Illume:
 
     def pixels(self, image: ImageLike) -> Image.Image:
         """An image as the model sees it: RGB, of its size. DataError for what is no image."""
-        return ops.fit(opened(image), self.parts.image_size)
+        return fitted(image, self.parts.image_size)
 
     def _engine_for(self, rows: int) -> Engine:
         """The last engine if it has rows enough; so one picture does not pay for the memory of hundreds."""
@@ -301,67 +281,12 @@ class Illume:
             self._engine = (tile, Engine(*parts, rows=tile, **settings))
         return self._engine[1]
 
-    def _conversation(
-        self,
-        question: str | Sequence[Message],
-        images: Sequence[ImageLike] | Mapping[str, ImageLike],
-        history: Sequence[Turn],
-        slices: int = 0,
-    ) -> tuple[tuple[Message, ...], dict[str, Tensor]]:
-        if not isinstance(question, str):
-            if not isinstance(images, Mapping):
-                if images:
-                    raise RequestError("with messages, give images by name: {'a': ...} for ImagePart(..., image='a')")
-                images = {}
-            return self._seen(question, images, slices)
-        if isinstance(images, Mapping):
-            raise RequestError("with a question, give images as a list")
-        shown: dict[str, ImageLike] = {}
-        turns: list[tuple[Any, Any]] = []
-        for turn in (*history, Turn(question, tuple(images), "")):
-            names = [f"image {len(shown) + i}" for i in range(len(turn.images))]
-            shown |= dict(zip(names, turn.images, strict=True))
-            asked = [*(ImagePart(self.frame, image=name) for name in names), turn.question]
-            turns += [("user", asked), ("assistant", turn.reply)]
-        return self._seen(prompts.chat(turns[:-1]), shown, slices)
-
-    def _seen(
-        self, messages: Sequence[Message], images: Mapping[str, ImageLike], slices: int
-    ) -> tuple[tuple[Message, ...], dict[str, Tensor]]:
-        """A conversation, its images in slices where these are asked for, and the pixels of all of them by name."""
-        if not slices:
-            return tuple(messages), {name: _tensor(self.pixels(one)) for name, one in images.items()}
-        found = {name: cut(opened(one), self.parts.image_size, slices) for name, one in images.items()}
-        pixels = {overview_name(name): _tensor(one.overview) for name, one in found.items()}
-        for name, one in found.items():
-            pieces = [(slice_name(name, r, c), piece) for r, row in enumerate(one.rows) for c, piece in enumerate(row)]
-            pixels |= {slice: _tensor(piece) for slice, piece in pieces}
-        return tuple(in_detail(messages, {name: one.grid for name, one in found.items()})), pixels
-
     def _paint(self, drawn: Sequence[Drawn]) -> list[Pixels]:
         """What the model looks at when it has drawn: the picture a person sees, 8 bits a channel."""
-        return [_tensor(self.pixels(picture)) for picture in self.painter.pictures(drawn)]
+        return [pixels_of(self.pixels(picture)) for picture in self.painter.pictures(drawn)]
 
     def _picture(self, part: ImagePart, result: Result, seed: int) -> Image.Image:
         if part.image is not None:
             return ops.from_pixels(result.images[part.image].numpy())
         assert part.codes is not None  # an answer's images are drawn
         return self.painter.pictures([Drawn(part.frame, part.codes, seed)])[0]
-
-
-def _drawn(result: Result, seed: int) -> Drawn:
-    images = [part for part in result.parts if isinstance(part, ImagePart)]
-    if len(images) != 1 or images[0].codes is None:
-        raise RequestError(f"a request of {len(images)} drawn images has not one picture: give it mode 'image'")
-    return Drawn(images[0].frame, images[0].codes, seed_of("paint", seed, 0))
-
-
-def _changed(
-    sampling: Sampling, temperature: float | None = None, top_k: int | None = None, top_p: float | None = None
-) -> Sampling:
-    given: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    return replace(sampling, **{name: value for name, value in given.items() if value is not None})
-
-
-def _tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(ops.to_pixels(image))

@@ -13,6 +13,7 @@ import illume
 from fixtures.tiny_model_folder import SIZE, tiny_illume, tiny_parts
 from illume.api import Illume, Result, Turn
 from illume.core.errors import CheckpointError, DataError, ModelError, RequestError
+from illume.generate.shown import conversation
 from illume.images.masks import MARKER
 from illume.tasks import prompts
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
@@ -214,9 +215,8 @@ def test_a_question_and_its_messages_get_the_same_answer() -> None:
 
 
 def test_history_and_its_images_are_part_of_the_question() -> None:
-    model = tiny_illume()
     history = [Turn("what?", (picture(1),), "a circle"), Turn("and?", (), "nothing")]
-    messages, shown = model._conversation("how many?", [picture(2)], history)
+    messages, shown = conversation("how many?", [picture(2)], history, tiny_illume().frame)
     assert [message.role for message in messages] == ["user", "assistant", "user", "assistant", "user"]
     assert len(shown) == 2
     assert messages[1].parts == (TextPart("a circle"),)

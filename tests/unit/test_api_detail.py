@@ -12,6 +12,7 @@ from fixtures.tiny_model_folder import SIZE, tiny_illume
 from illume import cli
 from illume.api import Illume, Request, Result, Turn
 from illume.core.errors import RequestError, UsageError
+from illume.generate.shown import seen
 from illume.images.slices import cut
 from illume.tasks import prompts
 from illume.vocab.messages import ImagePart, TextPart
@@ -88,9 +89,8 @@ def test_what_is_in_a_slice_alone_is_seen() -> None:
     model = tiny_illume()
     found = [cut(way, SIZE) for way in ways]
     assert found[0].overview.tobytes() == found[1].overview.tobytes()
-    pixels = model._seen(prompts.ask(ImagePart(model.frame, image="a"), "what?"), {"a": ways[0]}, 9)[1]
+    messages, pixels = seen(prompts.ask(ImagePart(model.frame, image="a"), "what?"), {"a": ways[0]}, SIZE, 9)
     changed = {name: value if name != "a#1,1" else -value - 0.5 for name, value in pixels.items()}
-    messages = model._seen(prompts.ask(ImagePart(model.frame, image="a"), "what?"), {"a": ways[0]}, 9)[0]
     answers: list[Result] = []
     for images in (pixels, changed):
         request = model.request("ask", messages, images, temperature=1.0, max_new_text=12)

@@ -12,7 +12,7 @@ from illume.api import Illume, Request, Result
 from illume.core.streams import seed_of
 from illume.eval.task import Picture
 from illume.generate.engine import Drawn
-from illume.images import ops
+from illume.generate.shown import pixels_of
 from illume.tasks import prompts
 from illume.vocab.messages import ImagePart, Message, TextPart
 
@@ -81,7 +81,7 @@ class ModelSubject:
         return [_words(result) for result in self.illume.run(requests)]
 
     def _pixels(self, picture: Picture) -> Tensor:
-        return torch.from_numpy(ops.to_pixels(self.illume.pixels(picture)))
+        return pixels_of(self.illume.pixels(picture))
 
     def _seed(self, what: str, index: int) -> int:
         return seed_of("score", self.seed, what, index)

@@ -13,12 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from illume.core.device import generator
+from illume.core.errors import RequestError
+from illume.core.streams import seed_of
 from illume.generate.engine import Drawn
-from illume.generate.request import Number, Pixels
+from illume.generate.request import Number, Pixels, Result
 from illume.images.ops import from_pixels
 from illume.models.pixel_decoder import PixelDecoder
 from illume.models.tokenizing import AnyTokenizer
-from illume.vocab.messages import Grid, ImageFrame
+from illume.vocab.messages import Grid, ImageFrame, ImagePart
 
 
 class Painter:
@@ -82,3 +84,11 @@ class Painter:
         """The size in pixels that is painted of features of these grids."""
         stride = self.tokenizer.strides[0] * self.decoder.upscale
         return grids[0][0] * stride, grids[0][1] * stride
+
+
+def drawn(result: Result, seed: int) -> Drawn:
+    """The one image that a request with this seed drew. RequestError for one that drew none or several."""
+    images = [part for part in result.parts if isinstance(part, ImagePart)]
+    if len(images) != 1 or images[0].codes is None:
+        raise RequestError(f"a request of {len(images)} drawn images has not one picture: give it mode 'image'")
+    return Drawn(images[0].frame, images[0].codes, seed_of("paint", seed, 0))

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import torch
 from PIL import Image
 
 from illume.core.errors import ContextError, RequestError
+from illume.generate.abilities import Ability
 from illume.generate.folder import Parts
 from illume.generate.request import Request, Result
-from illume.images import ops
+from illume.generate.shown import pixels_of
 from illume.images.given import ImageLike
 from illume.session.folder import read, write
-from illume.session.turns import Ability, Answer, Conversation, Turn, messages_of, names_of, picture_name
+from illume.session.turns import Answer, Conversation, Turn, messages_of, names_of, picture_name
 from illume.tasks import prompts
 from illume.tasks.verdict import Verdict
 from illume.vocab.messages import ImageFrame, ImagePart, Message, Part, TextPart
@@ -219,8 +219,8 @@ class Session:
         if not 0 <= seed < MOST:
             raise RequestError(f"a turn's seed is at least 0 and below 2**53, not {seed}")
         messages = [*context, asked]
-        images_by_name = {name: torch.from_numpy(ops.to_pixels(pictures[name])) for name in names_of(messages)}
-        result = self._run(self.model.request(ability, messages, images_by_name, seed, **settings))
+        pixels = {name: pixels_of(pictures[name]) for name in names_of(messages)}
+        result = self._run(self.model.request(ability, messages, pixels, seed, **settings))
         answer = Message("assistant", self._named(result, seed, pictures))
         return _Turned(Turn(ability, asked, answer, seed, len(context) // 2, result.finished), pictures)
 

@@ -1,22 +1,18 @@
-"""The values of a session: abilities, turns, answers, and all of them as one conversation.
+"""The values of a session: turns, answers, and all of them as one conversation.
 
 It does not know how an answer comes about, nor how a conversation is kept on disk.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from PIL import Image
 
 from illume.core.errors import DataError
-from illume.generate.request import Mode
+from illume.generate.abilities import MODES, Ability
 from illume.tasks.verdict import Verdict
 from illume.vocab.messages import ImagePart, Message, TextPart
-
-Ability = Literal["say", "draw", "edit", "ask", "assess"]
-ABILITIES: tuple[Ability, ...] = get_args(Ability)
-MODES: Mapping[Ability, Mode] = {"say": "auto", "draw": "image", "edit": "image", "ask": "text", "assess": "text"}
 
 
 @dataclass(frozen=True)
