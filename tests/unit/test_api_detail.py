@@ -111,7 +111,7 @@ def test_more_than_fits_is_told() -> None:
 
 def test_the_command_line_asks_for_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Asked(tiny_illume().parts)
-    monkeypatch.setattr(cli, "load_model", lambda name, device: model)
+    monkeypatch.setattr("illume.cli.commands.load_model", lambda name, device: model)
     picture().save(tmp_path / "a.png")
     question = ["chat", "model", "what?", "--image", str(tmp_path / "a.png"), "--slices", "9"]
     assert CliRunner().invoke(cli.app, question).exit_code == 0

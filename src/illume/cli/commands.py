@@ -1,24 +1,31 @@
-"""The command line: each command a few lines over the Python API; it does no work of its own.
-
-Nothing heavy is imported before a command runs, so `illume --help` is instant.
-"""
+"""The commands: each a few lines over the Python API, which it imports when it runs; they do no work of their own."""
 
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from illume import __version__
-from illume.core.errors import IllumeError, RequestError, UsageError
+from illume.cli.files import check_writable, read_prompts, save_images
+from illume.cli.options import (
+    DeviceOption,
+    GuidanceOption,
+    ImageOption,
+    JsonOption,
+    ModelArgument,
+    OutOption,
+    SeedOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+)
+from illume.cli.terminal import answer, converse
+from illume.core.errors import UsageError
 
 if TYPE_CHECKING:
     from illume.api import Illume
-    from illume.session.console import Console
 
 app = typer.Typer(
     help="One language model that reads images, answers about them, draws and edits them, and judges what it drew.",
@@ -29,29 +36,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
-
-ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A model folder, a run folder, or a name on the hub.")
-]
-ImageOption = Annotated[Path, typer.Option("--image", "-i", help="The image to look at.")]
-OutOption = Annotated[
-    Path, typer.Option("--out", "-o", help="The picture to write; several become NAME-0.png, NAME-1.png, ...")
-]
-SeedOption = Annotated[int, typer.Option(help="The same seed draws the same picture.")]
-GuidanceOption = Annotated[
-    float | None, typer.Option(min=0, help="Guidance scale (1 = none). Default: the model's own.")
-]
-TemperatureOption = Annotated[
-    float | None, typer.Option(min=0, help="Sampling temperature (0 = greedy). Default: the model's own.")
-]
-TopKOption = Annotated[int | None, typer.Option("--top-k", min=0, help="Sample among the k likeliest (0 = all).")]
-TopPOption = Annotated[
-    float | None, typer.Option("--top-p", min=0, max=1, help="Sample among the likeliest that make up p (1 = all).")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one line of JSON.")]
-
-INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
 def version(show: bool) -> None:
@@ -264,112 +248,3 @@ def load_model(model: str, device: str) -> "Illume":
 
     inner = Path(model) / "model"
     return load(str(inner) if (inner / "config.json").is_file() else model, device=device)
-
-
-def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
-    """One prompt from the command line, or every non-empty line of a file."""
-    if (prompt is None) == (file is None):
-        raise UsageError("give either a prompt or --prompts FILE")
-    if file is None:
-        assert prompt is not None
-        return [prompt]
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file}: the prompts cannot be read: {error}") from error
-    if not (wanted := [line.strip() for line in lines if line.strip()]):
-        raise RequestError(f"{file}: holds no prompt; write one a line")
-    return wanted
-
-
-def check_writable(out: Path) -> None:
-    """Before anything is drawn: that pictures can be written there."""
-    if out.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
-        raise UsageError(f"{out}: write pictures as .png, .jpg or .webp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{out}: its folder cannot be made: {error}") from error
-
-
-def save_images(images: list[Any], out: Path) -> list[Path]:
-    """Write one image to `out`, several to NAME-0.png, NAME-1.png, ...; each wholly or not at all."""
-    from illume.core.files import atomic_file
-
-    names = [out] if len(images) == 1 else [out.with_name(f"{out.stem}-{i}{out.suffix}") for i in range(len(images))]
-    formats = {".png": "PNG", ".webp": "WEBP"}
-    for image, name in zip(images, names, strict=True):
-        with atomic_file(name) as temp:
-            image.save(temp, formats.get(name.suffix.lower(), "JPEG"))
-    return names
-
-
-def converse(console: "Console", as_json: bool) -> None:
-    """A conversation from the terminal or a pipe, until it ends or /quit; exit code 1 if a piped line failed."""
-    from illume.session.console import spelt
-
-    failed, typed = 0, sys.stdin.isatty()
-    for line in typed_lines() if typed else piped_lines():
-        try:
-            event = console.line(line)
-            answer(event, as_json, text=spelt(event) or None)
-        except IllumeError as error:
-            failed += 1
-            answer({"line": line, "error": str(error)}, as_json, text=None)
-            typer.secho(f"illume: {error}", fg="red", err=True)
-        except KeyboardInterrupt:  # the answer is given up, the conversation goes on
-            if not typed:
-                raise
-            typer.secho("illume: interrupted", err=True)
-        if not console.open:
-            break
-    if failed and not typed:
-        raise typer.Exit(1)
-
-
-def typed_lines() -> Iterator[str]:
-    """What a person types, until Ctrl-D, or Ctrl-C while nothing is under way."""
-    with suppress(ImportError):
-        import readline  # noqa: F401  # arrows and history; not on Windows
-    while True:
-        try:
-            line = input("you> ")
-        except (EOFError, KeyboardInterrupt):
-            typer.echo()
-            return
-        if line.strip():
-            yield line.strip()
-
-
-def piped_lines() -> Iterator[str]:
-    """The lines of standard input that are not blank."""
-    for number, data in enumerate(sys.stdin.buffer, 1):
-        try:
-            line = data.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise RequestError(f"line {number} is not UTF-8: {error}") from error
-        if line:
-            yield line
-
-
-def answer(data: Any, as_json: bool, text: str | None) -> None:
-    """Print the answer: one line of JSON, or text (None: already shown)."""
-    if as_json:
-        typer.echo(json.dumps(data, ensure_ascii=False))
-    elif text is not None:
-        typer.echo(text)
-
-
-def main() -> None:
-    """Run the command line: exit code 0 done, 1 failed, 2 bad usage, 130 interrupted."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small here: threads only slow them down
-    try:
-        app()
-    except IllumeError as error:
-        typer.secho(f"illume: {error}", fg="red", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            again = "; run the same command again to go on" if sys.argv[1:2] == ["train"] else ""
-            typer.secho(f"illume: interrupted{again}", err=True)
-        raise

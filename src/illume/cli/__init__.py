@@ -1,0 +1,31 @@
+"""The command line, from its arguments to its exit code.
+
+Nothing heavy is imported before a command runs, so `illume --help` is instant.
+"""
+
+import os
+import sys
+
+import typer
+
+from illume.cli.commands import app
+from illume.core.errors import IllumeError, UsageError
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small here: threads only slow them down
+    try:
+        app()
+    except IllumeError as error:
+        typer.secho(f"illume: {error}", fg="red", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            again = "; run the same command again to go on" if sys.argv[1:2] == ["train"] else ""
+            typer.secho(f"illume: interrupted{again}", err=True)
+        raise

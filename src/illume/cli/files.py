@@ -1,0 +1,44 @@
+"""Prompts read from files and pictures written to them; it does not know how they are drawn."""
+
+from pathlib import Path
+from typing import Any
+
+from illume.core.errors import RequestError, UsageError
+
+
+def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
+    """One prompt from the command line, or every non-empty line of a file."""
+    if (prompt is None) == (file is None):
+        raise UsageError("give either a prompt or --prompts FILE")
+    if file is None:
+        assert prompt is not None
+        return [prompt]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{file}: the prompts cannot be read: {error}") from error
+    if not (wanted := [line.strip() for line in lines if line.strip()]):
+        raise RequestError(f"{file}: holds no prompt; write one a line")
+    return wanted
+
+
+def check_writable(out: Path) -> None:
+    """Before anything is drawn: that pictures can be written there."""
+    if out.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"}:
+        raise UsageError(f"{out}: write pictures as .png, .jpg or .webp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out}: its folder cannot be made: {error}") from error
+
+
+def save_images(images: list[Any], out: Path) -> list[Path]:
+    """Write one image to `out`, several to NAME-0.png, NAME-1.png, ...; each wholly or not at all."""
+    from illume.core.files import atomic_file
+
+    names = [out] if len(images) == 1 else [out.with_name(f"{out.stem}-{i}{out.suffix}") for i in range(len(images))]
+    formats = {".png": "PNG", ".webp": "WEBP"}
+    for image, name in zip(images, names, strict=True):
+        with atomic_file(name) as temp:
+            image.save(temp, formats.get(name.suffix.lower(), "JPEG"))
+    return names

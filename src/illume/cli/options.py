@@ -1,0 +1,27 @@
+"""Arguments and options that several commands share, each written once; it does not know what is done with them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model folder, a run folder, or a name on the hub.")
+]
+ImageOption = Annotated[Path, typer.Option("--image", "-i", help="The image to look at.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", "-o", help="The picture to write; several become NAME-0.png, NAME-1.png, ...")
+]
+SeedOption = Annotated[int, typer.Option(help="The same seed draws the same picture.")]
+GuidanceOption = Annotated[
+    float | None, typer.Option(min=0, help="Guidance scale (1 = none). Default: the model's own.")
+]
+TemperatureOption = Annotated[
+    float | None, typer.Option(min=0, help="Sampling temperature (0 = greedy). Default: the model's own.")
+]
+TopKOption = Annotated[int | None, typer.Option("--top-k", min=0, help="Sample among the k likeliest (0 = all).")]
+TopPOption = Annotated[
+    float | None, typer.Option("--top-p", min=0, max=1, help="Sample among the likeliest that make up p (1 = all).")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one line of JSON.")]
