@@ -12,6 +12,7 @@ from illume import cli
 from illume.core.config import dump_yaml, from_dict, override
 from illume.core.config_yaml import parse_plain
 from illume.core.errors import ConfigError, DataError
+from illume.eval.scorecard import load as load_scorecard
 from illume.recipes.catalog import resolve
 from illume.recipes.data import open_data
 from illume.recipes.own import own
@@ -160,10 +161,15 @@ def test_a_few_steps_over_every_kind(root: Path, tmp_path: Path) -> None:
             "data.shown=[pics, tars, changes]",
             "encoder_stage.mixture={pics: 0.5, tars: 0.5}",
             "pixel_stage.mixture={images: 1.0}",
+            "data.held_out=0.3",
         ],
     )
-    run(recipe)
+    card = run(recipe)
     folder = tmp_path / "run"
+    assert {"see", "draw", "reconstruct", "edit"} <= card.keys()
+    assert card["see"]["by"].keys() == {"talk"}
+    assert card["edit"]["baseline"].keys() == {"copy the input"}
+    assert card == load_scorecard(folder / "scorecard.json")
     assert (folder / "model" / "config.json").is_file()
     assert sorted(path.name for path in (folder / "codes").iterdir()) == ["changes", "pics", "tars"]
     assert len(list((folder / "indexes").iterdir())) == 2

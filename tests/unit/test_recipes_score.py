@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.imagefolder import make_image_folder
+from fixtures.own_data import write_lines
 from fixtures.tiny_model_folder import tiny_illume
 from illume.core.config import dump_yaml
 from illume.core.errors import ConfigError, ModelError
@@ -59,10 +60,14 @@ def test_data_say_which_abilities_are_measured(tmp_path: Path) -> None:
     records = replace(pico(), data=RecordsData({"a": "a.jsonl"}, ("a",)))
     last = replace(pico().stages[-1], mixture={"inpaint": 1.0})
     mixing_inpainting = replace(pico(), stages=(*pico().stages[:-1], last))
-    recipes = (pico(), mixing_inpainting, own, records)
+    data = RecordsData({"a": str(tmp_path / "images" / "a.jsonl")}, ("a",), held_out=0.3)
+    kept = replace(pico(), data=data, encoder_stage=None)
+    lines = [{"task": "caption", "images": [f"pictures/{i:03d}.png"], "text": str(i)} for i in range(16)]
+    write_lines(tmp_path / "images" / "a.jsonl", lines)
+    recipes = (pico(), mixing_inpainting, own, records, kept)
     found = [[t.ability for t in score.tasks_of(recipe, tiny_illume(), tmp_path)] for recipe in recipes]
     world = ["see", "draw", "reconstruct", "edit", "edit_turns", "assess"]
-    assert found == [world, [*world[:5], "inpaint", "assess"], ["see", "reconstruct"], []]
+    assert found == [world, [*world[:5], "inpaint", "assess"], ["see", "reconstruct"], [], ["see", "reconstruct"]]
 
 
 def test_the_batch_is_as_large_as_the_recipe_says() -> None:

@@ -3,13 +3,14 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from illume.core.errors import DataError
 from illume.data.collection import Collection
+from illume.data.examples import texts_of
 from illume.data.folder_files import Files
 from illume.data.kinds import Kind, open_kind
 from illume.data.problems import Problem
@@ -131,12 +132,6 @@ def check_collection(collection: Collection, limit: int = LIMIT, num_samples: in
     if not found.tasks and not found.problem_counts:
         raise DataError(f"{collection.path}: it holds nothing")
     return _report(collection, found, limit)
-
-
-def texts_of(record: Record) -> Iterator[str]:
-    """Every text of a record."""
-    said = [part for turn in record.messages for part in turn.parts if isinstance(part, str)]
-    yield from filter(None, (record.text, record.instruction, *said))
 
 
 def _report(collection: Collection, found: _Found, limit: int) -> Report:

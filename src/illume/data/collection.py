@@ -4,6 +4,7 @@ What a kind looks like on disk is known to the file of that kind alone.
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -73,16 +74,22 @@ class OpenCollection:
         if on_invalid == "skip":
             records, unreadable = usable(records, lambda r: [self.images.image(key) for key in r.images], on_invalid)
             self.problems += unreadable
-            self.images = self.images.only(dict.fromkeys(self.images.file(key) for r in records for key in r.images))
+            self.images = self._images_of(records)
         if not records:
             first = f", the first: {self.problems[0]}" if self.problems else ""
             raise DataError(f"{collection.path}: no record can be used ({len(self.problems)} problems{first})")
         self.name, self.kind, self.records = name, collection.kind, records
-
-    @property
-    def captioned(self) -> bool:
+        self.captioned = all(record.task == "caption" for record in records)
         """Whether every record is an image with its caption, of which other tasks can be made."""
-        return all(record.task == "caption" for record in self.records)
+
+    def only(self, records: Sequence[Record]) -> "OpenCollection":
+        """The same collection with these of its records and their images alone; what is decoded stays so."""
+        fewer = copy(self)
+        fewer.records, fewer.images = list(records), self._images_of(records)
+        return fewer
+
+    def _images_of(self, records: Sequence[Record]) -> ImageFiles:
+        return self.images.only(dict.fromkeys(self.images.file(key) for r in records for key in r.images))
 
 
 class CollectionSource:

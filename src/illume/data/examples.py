@@ -1,6 +1,6 @@
 """A record becomes messages, and messages a sample; what is said is tasks/prompts.py's, what ids it becomes vocab's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -65,6 +65,12 @@ def drawn_keys(record: Record) -> tuple[str, ...]:
     said = [part for turn in record.messages if turn.role == "assistant" for part in turn.parts]
     wanted = {part for part in said if isinstance(part, int)}
     return record.images if wanted else ()
+
+
+def texts_of(record: Record) -> Iterator[str]:
+    """Every text of a record."""
+    said = [part for turn in record.messages for part in turn.parts if isinstance(part, str)]
+    yield from filter(None, (record.text, record.instruction, *said))
 
 
 def draws_image(conversation: Sequence[Message]) -> bool:

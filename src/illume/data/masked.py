@@ -4,7 +4,7 @@ import io
 from dataclasses import replace
 
 from illume.data.folder_files import Files
-from illume.data.records import Record
+from illume.data.records import Mask, Record
 from illume.images import masks, ops
 
 
@@ -24,8 +24,7 @@ class MaskedFiles:
         if record.mask is None:
             return record
         source, *rest = record.images
-        shown = record.mask if isinstance(record.mask, str) else ",".join(map(str, record.mask))
-        name = f"{source} behind {shown}"
+        name = masked_name(source, record.mask)
         self._masked[name] = (source, record.mask)
         return replace(record, images=(name, *rest))
 
@@ -52,3 +51,13 @@ class MaskedFiles:
         data = io.BytesIO()
         masks.marked(picture, region).save(data, "PNG")
         return data.getvalue()
+
+
+def masked_name(source: str, mask: Mask) -> str:
+    """What a picture behind a mask is called."""
+    return f"{source} behind {mask if isinstance(mask, str) else ','.join(map(str, mask))}"
+
+
+def source_name(name: str, mask: Mask | None) -> str:
+    """What a picture is called without its mask: the inverse of `masked_name`; a name without a mask as it is."""
+    return name if mask is None else name.removesuffix(masked_name("", mask))

@@ -149,6 +149,7 @@ OWN_MEANINGS = {
     "see": "of words shared by its captions and the real ones (F1)",
     "draw": "of drawings lead back to their own caption first (R@1)",
     "reconstruct": "likeness of pictures rebuilt from their codes (PSNR)",
+    "edit": "likeness of edited pictures to what they should be (PSNR)",
 }
 FILTERS: Mapping[str, Any] = {
     "picture": data_uri,

@@ -11,6 +11,7 @@ from typing import cast
 from illume.core.errors import ConfigError
 from illume.data.collection import CAPTION_TASKS, CollectionSource, OpenCollection
 from illume.data.examples import Pictures, drawn_keys, messages
+from illume.data.held_out import Parted, parted
 from illume.data.image_folder import FolderTask, ImageFolder, ImageFolderSource
 from illume.data.image_subset import ImageSubset
 from illume.data.kinds import open_kind
@@ -18,7 +19,7 @@ from illume.data.loader import ImageLoader, Share
 from illume.data.mixture import Mixture
 from illume.data.problems import Problem
 from illume.data.records import TaskName
-from illume.data.records_source import RecordsSource
+from illume.data.records_source import RecordsFile
 from illume.data.sources import Images, Source
 from illume.data.world_source import WorldImages, WorldSource
 from illume.models.vision_encoder import PretrainedEncoderConfig
@@ -38,6 +39,7 @@ class OpenData:
     """Training sources by the names that mixtures use. `shown`: captioned images for encoder, tokenizer and painter.
 
     `groups` are names that stand for several sources, and `shown_groups` for several of `shown`, each with its share.
+    `parted`: of what is held out of collections, beside what is trained on; None for data that are split otherwise.
     """
 
     sources: Mapping[str, Source]
@@ -45,6 +47,7 @@ class OpenData:
     problems: Sequence[Problem] = ()
     groups: Mapping[str, Shares] = field(default_factory=dict)
     shown_groups: Mapping[str, Shares] = field(default_factory=dict)
+    parted: Parted | None = None
 
     def mixture(self, stage: Stage) -> Mixture:
         """A stage's mixture. ConfigError where it names a source that is not there."""
@@ -53,11 +56,13 @@ class OpenData:
 
     def image_loader(self, stage: Stage, share: Share) -> ImageLoader:
         """Captioned images for a stage that trains encoder, tokenizer or pixel decoder."""
-        named = stage.mixture or dict.fromkeys(self.shown, 1.0)
-        weights = _expanded(stage, named, self.shown, self.shown_groups)
-        mixture = Mixture([(self.shown[name], weight) for name, weight in weights.items()], stage.seed)
+        mixture = Mixture([(self.shown[name], weight) for name, weight in self.seen(stage).items()], stage.seed)
         together = -(-stage.batch_size // (share.world_size * stage.accumulate))
         return ImageLoader(mixture, batch_size=stage.batch_size, images_per_batch=together, share=share)
+
+    def seen(self, stage: Stage) -> Shares:
+        """The sources of `shown` that such a stage learns from."""
+        return _expanded(stage, stage.mixture or dict.fromkeys(self.shown, 1.0), self.shown, self.shown_groups)
 
     def images(self, stages: Sequence[Stage], reading: Reading = "features") -> list[Images]:
         """The images whose codes these stages need, each collection once: those that are drawn somewhere.
@@ -140,12 +145,15 @@ def _open_folder(data: FolderData, size: int) -> OpenData:
 
 
 def _open_records(data: RecordsData, size: int) -> OpenData:
-    sources = {name: RecordsSource(Path(path), size, name=name) for name, path in data.sources.items()}
-    return OpenData(sources, {name: sources[name] for name in data.shown})
+    opened = {name: OpenCollection(RecordsFile(Path(p)), size, name=name) for name, p in data.sources.items()}
+    parts = parted(opened, data.held_out)
+    sources = {name: CollectionSource(collection) for name, collection in parts.train.items()}
+    return OpenData(sources, {name: sources[name] for name in data.shown}, parted=parts)
 
 
 def _open_mixed(data: MixedData, recipe: Recipe) -> OpenData:
-    opened = {name: _open_source(name, source, data, recipe) for name, source in data.sources.items()}
+    parts = parted({n: _open_source(n, source, data, recipe) for n, source in data.sources.items()}, data.held_out)
+    opened = parts.train
     sources: dict[str, Source] = {}
     groups: dict[str, dict[str, float]] = {}
     for name, collection in opened.items():
@@ -164,7 +172,8 @@ def _open_mixed(data: MixedData, recipe: Recipe) -> OpenData:
         groups[name] = {f"{name}/{task}": share for task, share in shares.items()}
     shown = _shown(data, opened)
     problems = tuple(problem for collection in opened.values() for problem in collection.problems)
-    found = OpenData(sources, shown, problems, groups, {"images": {name: data.sources[name].weight for name in shown}})
+    images = {name: data.sources[name].weight for name in shown}
+    found = OpenData(sources, shown, problems, groups, {"images": images}, parts)
     _check_captions(recipe, found, opened)
     return found
 
@@ -191,8 +200,7 @@ def _check_captions(recipe: Recipe, data: OpenData, opened: Mapping[str, OpenCol
     stage = recipe.encoder_stage
     if stage is None or isinstance(recipe.encoder, PretrainedEncoderConfig):
         return
-    named = stage.mixture or dict.fromkeys(data.shown, 1.0)
-    for name in _expanded(stage, named, data.shown, data.shown_groups):
+    for name in data.seen(stage):
         if not opened[name].captioned:
             raise ConfigError(
                 f"stage {stage.name!r} learns from captions, and {name!r} ({opened[name].kind}) has none: "

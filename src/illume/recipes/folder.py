@@ -1,7 +1,7 @@
 """The folder of a run: configuration, metrics, checkpoints, how long each part took; it knows no models."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,9 @@ LANGUAGE = (
     "lora",
     "reading",
 )
-# Fields younger than runs that go on without them: at these values they name nothing.
-ADDED = {"reading": "features"}
+# Fields younger than runs that go on without them: at these values, and any field that is None, they name nothing.
+ADDED: Mapping[str, Any] = {"reading": "features"}
+ADDED_TO_DATA: Mapping[str, Mapping[str, Any]] = {"mixed": {"held_out": 0.0}, "records": {"held_out": 0.0}}  # by kind
 
 
 class RunFolder:
@@ -109,12 +110,23 @@ class RunFolder:
         return read_json(path) if path.is_file() else {}
 
 
+def naming(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as the plain data that names what is trained: younger fields only where they say something."""
+    plain = to_dict(recipe)
+    plain["data"] = _without(plain["data"], ADDED_TO_DATA.get(recipe.data.kind, {}))
+    return _without(plain, ADDED)
+
+
+def _without(plain: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in plain.items() if added.get(name) != value}
+
+
 def part_hashes(recipe: Recipe) -> dict[str, str]:
     """Names what each part that is trained depends on, in the order in which they are trained."""
-    plain = to_dict(recipe)
+    plain = naming(recipe)
 
     def named(fields: tuple[str, ...], stages: int = 0) -> str:
-        kept = {name: plain[name] for name in fields if ADDED.get(name) != plain[name]}
+        kept = {name: plain[name] for name in fields if name in plain}
         return plain_hash(kept | {"stages": plain["stages"][:stages]})
 
     painted = ("pixel_decoder",) if isinstance(recipe.tokenizer, ReconstructionConfig) else ()  # trained as one

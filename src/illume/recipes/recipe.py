@@ -50,11 +50,18 @@ class FolderData:
 
 @dataclass(frozen=True)
 class RecordsData:
-    """Files of records by source name; `shown` are the sources whose images train tokenizer and pixel decoder."""
+    """Files of records by source name; `shown` are the sources whose images train tokenizer and pixel decoder.
+
+    `held_out` is as in MixedData.
+    """
 
     sources: dict[str, str]
     shown: tuple[str, ...]
     kind: Literal["records"] = "records"
+    held_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_share(self.held_out)
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,8 @@ class MixedData:
     A stage's mixture may name a source ("photos/draw", "edits"), a collection ("photos": its sources by their shares),
     or a task ("draw": of every collection that has it). `shown` are the collections whose images train encoder,
     tokenizer and pixel decoder, "images" being all of them; left empty, the captioned ones, or all if there are none.
+    `held_out` is the share of images, with all their records, and of records without images, that training never sees
+    and the scorecard asks about (data/held_out.py); without any there is no scorecard.
     """
 
     sources: dict[str, SourceConfig]
@@ -98,8 +107,10 @@ class MixedData:
     shown: tuple[str, ...] = ()
     on_invalid: Literal["raise", "skip"] = "raise"
     fit: Literal["cover", "contain", "stretch"] = "cover"
+    held_out: float = 0.0
 
     def __post_init__(self) -> None:
+        check_share(self.held_out)
         if not self.sources:
             raise ValueError("sources: name at least one: data.sources.NAME.path=PATH")
         for name in self.sources:
@@ -107,6 +118,12 @@ class MixedData:
                 raise ValueError(f"sources: {name!r} names a task, or what is in a source: choose another name")
         if unknown := [name for name in self.shown if name not in self.sources]:
             raise ValueError(f"shown: there are no sources {', '.join(unknown)}; there are {', '.join(self.sources)}")
+
+
+def check_share(held_out: float) -> None:
+    """ValueError where that is no share of which something is left."""
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out ({held_out}) is a share from 0, nothing, to less than 1")
 
 
 def check_template(name: str) -> None:

@@ -15,10 +15,10 @@ from illume.eval.runner import run_tasks
 from illume.eval.scorecard import Scorecard
 from illume.eval.subject import ModelSubject
 from illume.eval.task import Example, Task
-from illume.eval.tasks import folder_tasks, world_tasks
+from illume.eval.tasks import folder_tasks, record_tasks, world_tasks
 from illume.models.tokenizer import VisionTokenizer
-from illume.recipes.data import open_folder
-from illume.recipes.folder import ADDED
+from illume.recipes.data import open_data, open_folder
+from illume.recipes.folder import naming
 from illume.recipes.recipe import FolderData, MixedData, Recipe, RecordsData, ScoreConfig, WorldData
 from illume.train.encoder_objective import Contrast
 
@@ -60,7 +60,7 @@ def with_rows(illume: Illume, rows: int) -> Illume:
 
 
 def tasks_of(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
-    """The benchmarks that the recipe's data have: none for records, which say nothing of what may be asked of them."""
+    """The benchmarks that the recipe's data have: of a mixture or of records, those of what is held out of them."""
     match recipe.data:
         case WorldData():
             learnt = {name for stage in recipe.stages for name in stage.mixture}
@@ -69,7 +69,14 @@ def tasks_of(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
             images = open_folder(recipe.data, recipe.image_size)
             return folder_tasks(images, recipe.score.num_items, run_embedder(illume, folder / CONTRAST))
         case RecordsData() | MixedData():
-            return ()
+            return _held_out_tasks(recipe, illume, folder) if recipe.data.held_out else ()
+
+
+def _held_out_tasks(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
+    data = open_data(replace(recipe, out=str(folder)))  # where the run kept the indexes of its tars
+    assert data.parted is not None  # of this kind of data
+    learnt = data.seen(recipe.encoder_stage) if recipe.encoder_stage is not None else ()
+    return record_tasks(data.parted, recipe.score.num_items, learnt, lambda: run_embedder(illume, folder / CONTRAST))
 
 
 def run_embedder(illume: Illume, contrast: Path) -> TowerEmbedder | None:
@@ -96,5 +103,4 @@ def find_model(folder: Path) -> Path:
 def recipe_hash(recipe: Recipe) -> str:
     """Names everything a model depends on: the recipe without where it runs and how it is scored."""
     known = replace(recipe, out="", device="auto", score=ScoreConfig())
-    plain = to_dict(from_dict(Recipe, to_dict(known)))  # a float may stand as an int until it is read back
-    return plain_hash({name: value for name, value in plain.items() if ADDED.get(name) != value})
+    return plain_hash(naming(from_dict(Recipe, to_dict(known))))  # a float may stand as an int until it is read back

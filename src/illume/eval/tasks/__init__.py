@@ -1,16 +1,18 @@
 """Benchmarks: one file each, and the tables that say which of them a kind of data has."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
+from illume.data.held_out import Parted
 from illume.data.image_folder import ImageFolder
 from illume.eval.task import Task
 from illume.eval.tasks.assess import Assess
 from illume.eval.tasks.draw import Draw
 from illume.eval.tasks.edit import Edit
 from illume.eval.tasks.edit_turns import EditTurns
-from illume.eval.tasks.folder import Embedder, FolderDraw, FolderReconstruct, FolderSee
+from illume.eval.tasks.folder import Embedder, FolderImages, OwnDraw, OwnReconstruct, OwnSee
 from illume.eval.tasks.inpaint import Inpaint
 from illume.eval.tasks.reconstruct import Reconstruct
+from illume.eval.tasks.records import CAPTIONED, PICTURED, MixedImages, OwnEdit, OwnQuestions, edits_of, questions_of
 from illume.eval.tasks.see import See
 from illume.world import WorldConfig
 
@@ -36,5 +38,31 @@ def folder_tasks(folder: ImageFolder, num_items: int, embedder: Embedder | None)
 
     Drawings are judged by what `embedder` finds alike; without one they are not.
     """
-    see, reconstruct = FolderSee(folder, num_items), FolderReconstruct(folder, num_items)
-    return (see, reconstruct) if embedder is None else (see, FolderDraw(folder, num_items, embedder), reconstruct)
+    images = FolderImages(folder)
+    see, reconstruct = OwnSee(images, num_items), OwnReconstruct(images, num_items)
+    return (see, reconstruct) if embedder is None else (see, OwnDraw(images, num_items, embedder), reconstruct)
+
+
+def record_tasks(
+    parted: Parted, num_items: int, learnt: Collection[str], embedder: Callable[[], Embedder | None]
+) -> tuple[Task, ...]:
+    """The benchmarks that the held-out records of a mixture have, up to `num_items` for each ability.
+
+    Questions about an image, or, where none are held out, captions; drawings, judged by what the `embedder` finds
+    alike, from captions of sources whose captions it has `learnt`; reconstructions; edits.
+    """
+    tasks: list[Task] = []
+    if questions := questions_of(parted, num_items):
+        tasks.append(OwnQuestions(questions))
+    captioned = MixedImages(parted, num_items, ("caption",))
+    if not questions and captioned.held_out():
+        tasks.append(OwnSee(captioned, num_items))
+    prompts = MixedImages(parted, num_items, CAPTIONED, tuple(learnt))
+    if prompts.held_out() and (found := embedder()) is not None:
+        tasks.append(OwnDraw(prompts, num_items, found))
+    pictured = MixedImages(parted, num_items, PICTURED)
+    if pictured.held_out():
+        tasks.append(OwnReconstruct(pictured, num_items))
+    if edits := edits_of(parted, num_items):
+        tasks.append(OwnEdit(edits))
+    return tuple(tasks)

@@ -32,22 +32,48 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """A held-out image and its caption."""
+    """A held-out image, its caption, and the source it is reported by, if there are several."""
 
     picture: Picture
     caption: str
+    source: str = ""
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        return (self.source,) if self.source else ()
+
+
+class OwnImages(Protocol):
+    """Captioned images: those that training never sees, and some it does see, to be compared with."""
+
+    def held_out(self) -> Sequence[Item]: ...
+
+    def training(self) -> Sequence[Picture]: ...
 
 
 @dataclass(frozen=True)
-class FolderSee:
-    """Captions written for held-out images: the share of words they have in common with the real one (F1)."""
+class FolderImages:
+    """The images of a folder, split by their captions."""
 
     folder: ImageFolder
+
+    def held_out(self) -> Sequence[Item]:
+        return held_out(self.folder)
+
+    def training(self) -> Sequence[Picture]:
+        return training_pictures(self.folder)
+
+
+@dataclass(frozen=True)
+class OwnSee:
+    """Captions written for held-out images: the share of words they have in common with the real one (F1)."""
+
+    images: OwnImages
     num_items: int
     ability: ClassVar[str] = "see"
 
     def items(self) -> Sequence[Item]:
-        return held_out(self.folder)[: self.num_items]
+        return self.images.held_out()[: self.num_items]
 
     def answer(self, subject: Subject, items: Sequence[Item]) -> Sequence[str]:
         return subject.caption([item.picture for item in items])
@@ -55,7 +81,7 @@ class FolderSee:
     def score(self, item: Item, answer: str) -> Score:
         example = Example(f"real caption: {item.caption}", (("", item.picture),), f"written: {answer}")
         exact = " ".join(words(answer)) == " ".join(words(item.caption))
-        return Score(word_f1(answer, item.caption), facts={"exact": exact}, example=example)
+        return Score(word_f1(answer, item.caption), item.by, facts={"exact": exact}, example=example)
 
     def baselines(self, subject: Subject, items: Sequence[Item], answers: Sequence[str]) -> Mapping[str, float]:
         """The same captions held against the next image's: what sounding like a caption is worth."""
@@ -76,21 +102,21 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class FolderDraw:
+class OwnDraw:
     """Drawings from held-out captions: is a drawing's own caption the nearest of all held-out captions (R@1)?"""
 
-    folder: ImageFolder
+    images: OwnImages
     num_items: int
     embedder: Embedder
     ability: ClassVar[str] = "draw"
 
     def items(self) -> Sequence[Item]:
         """Each held-out caption once, with its first image."""
-        return distinct(held_out(self.folder))[: self.num_items]
+        return distinct(self.images.held_out())[: self.num_items]
 
     def answer(self, subject: Subject, items: Sequence[Item]) -> Sequence[Drawing]:
         pictures = subject.draw([item.caption for item in items])
-        nearest = nearest_pictures(pictures, training_pictures(self.folder))
+        nearest = nearest_pictures(pictures, self.images.training())
         ranks = self._ranks(pictures, items)
         return [Drawing(*drawn) for drawn in zip(pictures, ranks, nearest, strict=True)]
 
@@ -100,12 +126,12 @@ class FolderDraw:
         found = f"its own caption comes {'first' if answer.rank == 0 else f'in place {answer.rank + 1}'}"
         example = Example(item.caption, pictures, found, answer.rank == 0)
         facts = {"R@5": answer.rank < 5, "nearest": capped_psnr(answer.picture, answer.nearest)}
-        return Score(answer.rank == 0, facts=facts, example=example)
+        return Score(answer.rank == 0, item.by, facts=facts, example=example)
 
     def baselines(self, subject: Subject, items: Sequence[Item], answers: Sequence[Drawing]) -> Mapping[str, float]:
         """Guessing, and, as a ceiling, the real images in place of the drawings."""
         real = self._ranks([item.picture for item in items], items)
-        candidates = len(distinct(held_out(self.folder)))
+        candidates = len(distinct(self.images.held_out()))
         return {"chance": 1 / candidates, "real image": mean([rank == 0 for rank in real])}
 
     def aggregate(self, scores: Sequence[Score], baselines: Mapping[str, float]) -> Row:
@@ -116,21 +142,21 @@ class FolderDraw:
         return to_row(scores, baselines, by)
 
     def _ranks(self, pictures: Sequence[Picture], items: Sequence[Item]) -> list[int]:
-        captions = [item.caption for item in distinct(held_out(self.folder))]
+        captions = [item.caption for item in distinct(self.images.held_out())]
         own = [captions.index(item.caption) for item in items]
         return ranks(self.embedder.pictures(pictures) @ self.embedder.texts(captions).T, own)
 
 
 @dataclass(frozen=True)
-class FolderReconstruct:
+class OwnReconstruct:
     """Held-out images through the vision tokenizer and the pixel decoder: the mean PSNR in dB."""
 
-    folder: ImageFolder
+    images: OwnImages
     num_items: int
     ability: ClassVar[str] = "reconstruct"
 
     def items(self) -> Sequence[Item]:
-        return held_out(self.folder)[: self.num_items]
+        return self.images.held_out()[: self.num_items]
 
     def answer(self, subject: Subject, items: Sequence[Item]) -> Sequence[Picture]:
         return subject.reconstruct([item.picture for item in items])
@@ -138,11 +164,11 @@ class FolderReconstruct:
     def score(self, item: Item, answer: Picture) -> Score:
         decibels = capped_psnr(item.picture, answer)
         pictures = (("real", item.picture), ("reconstructed", answer))
-        return Score(decibels, example=Example(item.caption, pictures, f"{decibels:.1f} dB"))
+        return Score(decibels, item.by, example=Example(item.caption, pictures, f"{decibels:.1f} dB"))
 
     def baselines(self, subject: Subject, items: Sequence[Item], answers: Sequence[Picture]) -> Mapping[str, float]:
         """One picture for all: the mean of training images."""
-        middle = mean_picture(training_pictures(self.folder)[:_MEAN_OF])
+        middle = mean_picture(self.images.training()[:_MEAN_OF])
         return {"mean image": mean([capped_psnr(item.picture, middle) for item in items])}
 
     def aggregate(self, scores: Sequence[Score], baselines: Mapping[str, float]) -> Row:
