@@ -18,14 +18,18 @@ from illume.data.collate import to_pixels
 from illume.data.sources import Images
 
 
-class ImageTokenizer(Protocol):
+class Weighed(Protocol):
+    """Something told from others by its weights."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Name -> weight, and whatever else it keeps."""
+
+
+class ImageTokenizer(Weighed, Protocol):
     """What a vision tokenizer has to offer here."""
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Pixels [b, 3, h, w] to one grid of codes [b, rows, columns] a level."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The weights, by which one tokenizer is told from another."""
 
 
 def encode_images(
@@ -76,10 +80,10 @@ def encode_keys(
     return CodeStore(keys, [np.concatenate(level) for level in zip(*batches, strict=True)])
 
 
-def weights_hash(tokenizer: ImageTokenizer) -> str:
+def weights_hash(module: Weighed) -> str:
     """12 hex digits of the names, shapes and values of a module's state."""
     digest = hashlib.blake2b(digest_size=6)
-    for name, value in sorted(tokenizer.state_dict().items()):
+    for name, value in sorted(module.state_dict().items()):
         if isinstance(value, Tensor):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
