@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from illume.core.streams import seed_of
 
@@ -40,18 +41,27 @@ def cohen_kappa(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
     Where chance agreement is already full (both give one and the same answer to everything) there is nothing to
     agree on beyond it, and kappa is 0.
     """
-    a, b = np.asarray(ours, dtype=bool), np.asarray(theirs, dtype=bool)
-    if a.shape != b.shape or not a.size:
-        raise ValueError(f"two raters over the same items, at least one: {a.size} and {b.size}")
-    observed = (a == b).mean()
-    chance = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
-    return 0.0 if chance == 1 else float((observed - chance) / (1 - chance))
+    return float(_kappas(_table(ours, theirs)[None])[0])
 
 
 def kappa_ci95(ours: Sequence[bool], theirs: Sequence[bool], seed: int = 0) -> tuple[float, float]:
-    """The 95% bootstrap interval of kappa, pairs resampled together."""
-    a, b = np.asarray(ours, dtype=bool), np.asarray(theirs, dtype=bool)
+    """The 95% bootstrap interval of kappa, pairs resampled together: that is, their table of counts is."""
+    table = _table(ours, theirs)
     rng = np.random.default_rng(seed_of("kappa", seed))
-    picks = rng.integers(0, len(a), size=(RESAMPLES, len(a)))
-    kappas = [cohen_kappa(a[pick], b[pick]) for pick in picks]
+    kappas = _kappas(rng.multinomial(table.sum(), table / table.sum(), RESAMPLES))
     return float(np.percentile(kappas, 2.5)), float(np.percentile(kappas, 97.5))
+
+
+def _table(ours: Sequence[bool], theirs: Sequence[bool]) -> Int64[np.ndarray, "4"]:
+    """How often both say no, the second alone says yes, the first alone, both."""
+    a, b = np.asarray(ours, dtype=bool), np.asarray(theirs, dtype=bool)
+    if a.shape != b.shape or not a.size:
+        raise ValueError(f"two raters over the same items, at least one: {a.size} and {b.size}")
+    return np.bincount(2 * a + b, minlength=4)
+
+
+def _kappas(tables: Int64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n"]:
+    neither, theirs, ours, both = (tables / tables.sum(1, keepdims=True)).T
+    chance = (ours + both) * (theirs + both) + (neither + theirs) * (neither + ours)
+    sure = np.isclose(chance, 1, rtol=0, atol=1e-12)
+    return np.where(sure, 0.0, (neither + both - chance) / np.where(sure, 1.0, 1 - chance))
