@@ -9,7 +9,8 @@ from illume.core.errors import DataError
 from illume.data.examples import Examples, Pictures, apart, drawn_keys, messages
 from illume.data.records import Record, validate
 from illume.data.sample import Sample
-from illume.data.world_source import WorldImages, WorldSource
+from illume.data.world_images import WorldImages
+from illume.data.world_source import WorldSource
 from illume.tasks import prompts
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.vocab.format import parse

@@ -14,7 +14,8 @@ from illume.data.augment import Augment
 from illume.data.image_folder import ImageFolder, ImageFolderSource
 from illume.data.loader import Gallery, ImageLoader, SequenceLoader, Share
 from illume.data.mixture import Mixture
-from illume.data.world_source import WorldImages, WorldSource
+from illume.data.world_images import WorldImages
+from illume.data.world_source import WorldSource
 from illume.world import NANO, PICO
 
 

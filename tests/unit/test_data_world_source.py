@@ -8,7 +8,8 @@ import pytest
 from fixtures.sequences import TASKS
 from illume.core.errors import ConfigError, DataError
 from illume.data.records import to_dict, validate
-from illume.data.world_source import WorldImages, WorldSource
+from illume.data.world_images import WorldImages
+from illume.data.world_source import WorldSource
 from illume.images.masks import MARKER
 from illume.world import PICO, understand, verdict
 from illume.world.oracle import read

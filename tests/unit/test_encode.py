@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from illume.core.errors import DataError
 from illume.data.codes import CodeStore, Origin, read_shard, shard_path, write_shard
-from illume.data.world_source import WorldImages
+from illume.data.world_images import WorldImages
 from illume.encode import encode_images, encode_keys, weights_hash
 from illume.world import PICO
 

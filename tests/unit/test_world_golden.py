@@ -16,7 +16,8 @@ import pytest
 from illume.core.config import config_hash
 from illume.core.streams import stream
 from illume.data.records import TaskName, to_dict
-from illume.data.world_source import WorldImages, WorldSource
+from illume.data.world_images import WorldImages
+from illume.data.world_source import WorldSource
 from illume.world import (
     PICO,
     WorldConfig,

@@ -1,165 +1,48 @@
-"""The generated world as sources: its scenes, captions, questions and edits become records; it renders on demand."""
+"""The generated world as sources: its scenes, captions, questions and edits become records; it renders nothing."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable
+from typing import Literal
 
-import numpy as np
-from PIL import Image
-
-from illume.core.config import config_hash
 from illume.core.errors import ConfigError, DataError
 from illume.core.streams import stream
 from illume.data.records import Record, TaskName, Turn
-from illume.data.sources import Size, images_name
-from illume.images import masks
+from illume.data.world_images import TURNS, WorldImages
+from illume.tasks.prompts import EDIT
 from illume.tasks.verdict import Criterion, Verdict
 from illume.world import (
     Caption,
-    Edit,
-    Inpainting,
     Scene,
     Spec,
-    Split,
-    WorldConfig,
     caption,
     perturb,
     questions,
-    sample_edit_pair,
-    sample_inpainting,
-    sample_scene,
     verdict,
 )
-from illume.world.render import RGB, nameless_palette, render
-from illume.world.scene import COLOURS, centred
 
+WorldTask = TaskName | Literal["edit_turns"]  # what a world has records of; edits in turns are chats
 _PATIENCE = 100  # scenes tried for one with a wrong caption; nearly every scene has many
-
-
-class WorldImages:
-    """A split's first scenes, edits (a scene and what it becomes) and inpaintings (so too, with a region), as pictures.
-
-    Keys: NAME/scene/7, NAME/centred/7 (the scene, its objects in the middle of their cells), NAME/source/7 and
-    NAME/target/7, NAME/masked/7 and NAME/painted/7. Pictures are kept once
-    rendered. With `nameless`, each scene is painted in random colours that have no name in this world: pictures to
-    learn shapes apart from colours by, which never show a held-out pair, and of which no caption is true.
-    """
-
-    def __init__(
-        self,
-        config: WorldConfig,
-        split: Split,
-        num_scenes: int,
-        num_edits: int = 0,
-        name: str | None = None,
-        nameless: bool = False,
-        num_inpaintings: int = 0,
-    ) -> None:
-        if max(num_scenes, num_inpaintings) < 1 or min(num_scenes, num_edits, num_inpaintings) < 0:
-            counts = f"{num_scenes} (and {num_edits} edits, {num_inpaintings} inpaintings)"
-            raise ConfigError(f"a world needs at least one scene, not {counts}")
-        self.config, self.split = config, split
-        self.num_scenes, self.num_edits, self.num_inpaintings = num_scenes, num_edits, num_inpaintings
-        self.nameless = nameless
-        self.name = images_name(name if name is not None else f"{'nameless' if nameless else 'world'}-{split}")
-        self._scenes: dict[int, Scene] = {}
-        self._edits: dict[int, tuple[Scene, Edit]] = {}
-        self._inpaintings: dict[int, tuple[Scene, Inpainting]] = {}
-        self._pictures: dict[str, np.ndarray] = {}
-
-    @property
-    def size(self) -> Size:
-        return (self.config.size, self.config.size)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        more = f"-{self.num_inpaintings}" if self.num_inpaintings else ""
-        return f"{config_hash(self.config)}-{self.split}-{self.num_scenes}-{self.num_edits}-{self.nameless}{more}"
-
-    def keys(self) -> Sequence[str]:
-        return tuple(self.key(kind, number) for kind, count in self._counts.items() for number in range(count))
-
-    @property
-    def _counts(self) -> dict[str, int]:
-        """How many images of each kind there are."""
-        pairs = {"source": self.num_edits, "target": self.num_edits}
-        regions = {"masked": self.num_inpaintings, "painted": self.num_inpaintings}
-        return {"scene": self.num_scenes, "centred": self.num_scenes, **pairs, **regions}
-
-    def key(self, kind: str, number: int) -> str:
-        return f"{self.name}/{kind}/{number}"
-
-    def image(self, key: str) -> np.ndarray:
-        if key not in self._pictures:
-            picture = self._rendered(key)
-            picture.flags.writeable = False
-            self._pictures[key] = picture
-        return self._pictures[key]
-
-    def _rendered(self, key: str) -> np.ndarray:
-        kind, number = self._parsed(key)
-        if kind == "masked":
-            return masked_picture(*self.inpainting(number), self.config)
-        if kind == "painted":
-            return render(self.inpainting(number)[1].target, self.config)
-        return render(self._scene_of(kind, number), self.config, self._palette(key))
-
-    def _palette(self, key: str) -> Mapping[str, RGB]:
-        if not self.nameless:
-            return COLOURS
-        return nameless_palette(self.config, stream("nameless", self.config.seed, key))
-
-    def scene(self, number: int) -> Scene:
-        """Scene `number` of the split."""
-        if number not in self._scenes:
-            self._scenes[number] = sample_scene(self.config, self.split, number)
-        return self._scenes[number]
-
-    def edit(self, number: int) -> tuple[Scene, Edit]:
-        """Edit `number` of the split: the scene before, what is asked, the scene after."""
-        if number not in self._edits:
-            self._edits[number] = sample_edit_pair(self.config, self.split, number)
-        return self._edits[number]
-
-    def inpainting(self, number: int) -> tuple[Scene, Inpainting]:
-        """Inpainting `number` of the split: the scene before, the region and what is asked for, the scene after."""
-        if number not in self._inpaintings:
-            self._inpaintings[number] = sample_inpainting(self.config, self.split, number)
-        return self._inpaintings[number]
-
-    def _scene_of(self, kind: str, number: int) -> Scene:
-        if kind == "scene":
-            return self.scene(number)
-        if kind == "centred":
-            return centred(self.scene(number))
-        before, edit = self.edit(number)
-        return before if kind == "source" else edit.target
-
-    def _parsed(self, key: str) -> tuple[str, int]:
-        """The kind and the number that a key names; DataError where there is no such image."""
-        name, kind, number = ["", "", *key.rsplit("/", 2)][-3:]
-        if name != self.name or not number.isdecimal() or int(number) >= self._counts.get(kind, 0):
-            held = ", ".join(f"{count} {kind}" for kind, count in self._counts.items() if count)
-            raise DataError(f"there is no image {key!r} in {self.name}, which has {held}")
-        return kind, int(number)
 
 
 class WorldSource:
     """Records of one task about a world's images.
 
     Each scene comes `variants` times with other words (captions, questions, prompts to assess); an edit or an
-    inpainting once.
+    inpainting once, a chain of edits in both of its forms.
     """
 
-    def __init__(self, images: WorldImages, task: TaskName, *, name: str | None = None, variants: int = 4) -> None:
+    def __init__(self, images: WorldImages, task: WorldTask, *, name: str | None = None, variants: int = 4) -> None:
         if task == "edit" and not images.num_edits:
             raise ConfigError("these world images have no edits: set num_edits")
         if task == "inpaint" and not images.num_inpaintings:
             raise ConfigError("these world images have no inpaintings: set num_inpaintings")
+        if task == "edit_turns" and not images.num_chains:
+            raise ConfigError("these world images have no chains of edits: set num_chains")
         self.name = name if name is not None else task
         self.images = images
-        self._task: TaskName = task
+        self._task: WorldTask = task
         once = {"edit": images.num_edits, "inpaint": images.num_inpaintings, "reconstruct": images.num_scenes}
+        once["edit_turns"] = 2 * images.num_chains
         self._length = once.get(task, images.num_scenes * variants)
         self._make = _RECORDS[task]
         self._records: dict[int, Record] = {}
@@ -174,13 +57,6 @@ class WorldSource:
             rng = stream("record", self.images.config.seed, self.images.split, self._task, index)
             self._records[index] = self._make(self.images, index, rng)
         return self._records[index]
-
-
-def masked_picture(scene: Scene, inpainting: Inpainting, config: WorldConfig) -> np.ndarray:
-    """The picture of a scene with the region of an inpainting painted over, as a model is shown it."""
-    picture = render(scene, config)
-    region = masks.region_of(inpainting.box, (config.size, config.size))
-    return np.array(masks.marked(Image.fromarray(picture), region))
 
 
 def to_verdict(spec: Spec, scene: Scene) -> Verdict:
@@ -235,6 +111,20 @@ def _chat(images: WorldImages, index: int, rng: random.Random) -> Record:
     return Record("chat", images=(images.key("scene", number),), messages=tuple(turns), independent=True)
 
 
+def _edit_turns(images: WorldImages, index: int, rng: random.Random) -> Record:
+    """Edits in a row, each drawing the history of the next: as a session's `edit` says them, each picture shown again
+    with the instruction, and then as a person says them, who shows the first alone."""
+    number = index % images.num_chains
+    edited = index < images.num_chains
+    turns: list[Turn] = []
+    for before, edit in enumerate(images.chain(number)[1]):
+        shown = (before,) if edited or not turns else ()
+        instruction = EDIT + edit.instruction if edited else edit.instruction
+        turns += [Turn("user", (*shown, instruction)), Turn("assistant", (before + 1,))]
+    keys = tuple(images.key(f"turn{turn}", number) for turn in range(TURNS + 1))
+    return Record("chat", images=keys, messages=tuple(turns))
+
+
 def _assess(images: WorldImages, index: int, rng: random.Random) -> Record:
     """True and wrong captions in turn, so that always saying "good" is right half the time."""
     number, variant = index % images.num_scenes, index // images.num_scenes
@@ -260,4 +150,5 @@ _RECORDS: dict[str, Callable[[WorldImages, int, random.Random], Record]] = {
     "text": _text,
     "assess": _assess,
     "inpaint": _inpaint,
+    "edit_turns": _edit_turns,
 }

@@ -21,7 +21,8 @@ from illume.data.problems import Problem
 from illume.data.records import TaskName
 from illume.data.records_source import RecordsFile
 from illume.data.sources import Images, Source
-from illume.data.world_source import WorldImages, WorldSource
+from illume.data.world_images import WorldImages
+from illume.data.world_source import WorldSource
 from illume.models.vision_encoder import PretrainedEncoderConfig
 from illume.recipes.recipe import FolderData, MixedData, Recipe, RecordsData, SourceConfig, WorldData
 from illume.train.stage import Stage
@@ -118,7 +119,8 @@ def enlarged(recipe: Recipe, times: int) -> Recipe:
 
 
 def _open_world(data: WorldData, size: int, mixed: Collection[str]) -> OpenData:
-    """`mixed`: what the stages mix. Inpainting is there only where it is, for its words would enter the vocabulary."""
+    """`mixed`: what the stages mix. Inpainting and edits in turns are there only where they are, for their words would
+    enter the vocabulary."""
     if data.world.size != size:
         raise ConfigError(f"image_size {size} is not the world's: data.world.size is {data.world.size}")
     images = WorldImages(data.world, "train", data.num_scenes, data.num_scenes)
@@ -128,6 +130,9 @@ def _open_world(data: WorldData, size: int, mixed: Collection[str]) -> OpenData:
     if "inpaint" in mixed:
         regions = WorldImages(data.world, "train", 0, name="regions-train", num_inpaintings=data.num_scenes)
         sources["inpaint"] = shown["regions"] = WorldSource(regions, "inpaint")
+    if "edit_turns" in mixed:
+        chains = WorldImages(data.world, "train", 0, name="chains-train", num_chains=data.num_scenes)
+        sources["edit_turns"] = shown["turns"] = WorldSource(chains, "edit_turns")
     return OpenData(sources, shown)
 
 

@@ -24,8 +24,9 @@ from illume.world.scene import WorldConfig
 
 @dataclass(frozen=True)
 class WorldData:
-    """Scenes of the generated world: `num_scenes` of them, as many edits, and, where a stage mixes "inpaint", as many
-    masked regions are trained on, each scene with `variants` different captions and rounds of questions."""
+    """Scenes of the generated world: `num_scenes` of them, as many edits, and, where a stage mixes "inpaint" or
+    "edit_turns", as many masked regions or conversations of several edits are trained on, each scene with `variants`
+    different captions and rounds of questions."""
 
     world: WorldConfig
     kind: Literal["world"] = "world"

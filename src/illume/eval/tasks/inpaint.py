@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from illume.core.statistics import mean
-from illume.data.world_source import masked_picture
+from illume.data.world_images import masked_picture
 from illume.eval.scorecard import Figure, Row
 from illume.eval.task import Example, Picture, Score, Subject, to_row
 from illume.eval.tasks.edit import redrawn
