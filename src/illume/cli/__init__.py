@@ -26,6 +26,6 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            again = "; run the same command again to go on" if sys.argv[1:2] == ["train"] else ""
+            again = "; run the same command again to go on" if sys.argv[1:2] in (["train"], ["judge"]) else ""
             typer.secho(f"illume: interrupted{again}", err=True)
         raise

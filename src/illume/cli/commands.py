@@ -3,12 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from illume import __version__
-from illume.cli.files import check_writable, read_prompts, save_images
+from illume.cli.files import check_writable, load_model, read_prompts, save_images
+from illume.cli.judging import judge_app
 from illume.cli.options import (
     DeviceOption,
     GuidanceOption,
@@ -24,9 +25,6 @@ from illume.cli.options import (
 from illume.cli.terminal import answer, converse
 from illume.core.errors import UsageError
 
-if TYPE_CHECKING:
-    from illume.api import Illume
-
 app = typer.Typer(
     help="One language model that reads images, answers about them, draws and edits them, and judges what it drew.",
     no_args_is_help=True,
@@ -36,6 +34,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+app.add_typer(judge_app, name="judge")
 
 
 def version(show: bool) -> None:
@@ -240,11 +239,3 @@ def show(
         from rich.console import Console
 
         Console(width=None if sys.stdout.isatty() else 120).print(description.text)
-
-
-def load_model(model: str, device: str) -> "Illume":
-    """The model of a folder, of a run's folder, or of a hub name."""
-    from illume.api import load
-
-    inner = Path(model) / "model"
-    return load(str(inner) if (inner / "config.json").is_file() else model, device=device)

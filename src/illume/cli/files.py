@@ -1,9 +1,12 @@
-"""Prompts read from files and pictures written to them; it does not know how they are drawn."""
+"""Models and prompts read from files and pictures written to them; it does not know how they are drawn."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from illume.core.errors import RequestError, UsageError
+
+if TYPE_CHECKING:
+    from illume.api import Illume
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
@@ -42,3 +45,11 @@ def save_images(images: list[Any], out: Path) -> list[Path]:
         with atomic_file(name) as temp:
             image.save(temp, formats.get(name.suffix.lower(), "JPEG"))
     return names
+
+
+def load_model(model: str, device: str) -> "Illume":
+    """The model of a folder, of a run's folder, or of a hub name."""
+    from illume.api import load
+
+    inner = Path(model) / "model"
+    return load(str(inner) if (inner / "config.json").is_file() else model, device=device)

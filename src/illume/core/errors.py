@@ -40,3 +40,7 @@ class ContextError(RequestError):
         super().__init__(message)
         self.needed = needed
         self.available = available
+
+
+class JudgeError(IllumeError):
+    """A judge cannot be reached, does not let us in, or may spend no more; what it has said so far is kept."""

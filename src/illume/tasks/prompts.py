@@ -22,6 +22,18 @@ INPAINT_AS = ": "
 RECONSTRUCT = "Reconstruct the image"
 ASSESS = "Assess whether the image shows "
 CORRECT = "Draw it again, correctly"
+ASSESSOR = """\
+You are asked whether an image shows what a text says. Look first, then decide, by four criteria:
+object: everything that the text names is there, and what it excludes is not.
+counting: there are as many of each thing as the text says.
+colour: each thing has the colour that the text gives it.
+relation: things stand to each other as the text says (left of, right of, above, below, ...).
+A criterion that the text asks nothing of is not applicable, and then has passed. overall is true exactly if every \
+applicable criterion has passed. Style and beauty do not count.
+Answer with one JSON object and nothing else. It has the keys object, counting, colour, relation, each of them \
+{"applicable": true or false, "reason": "what is seen, in a few words", "passed": true or false}, and overall, true or \
+false."""
+"""What a model that was never trained to assess is told before it is asked as `assess` asks."""
 
 
 def caption(image: ImagePart, text: str | None = None) -> list[Message]:

@@ -53,7 +53,7 @@ class Verdict:
         """Read a verdict, its keys in any order; DataError says what is wrong."""
         try:
             value = json.loads(text, object_pairs_hook=_no_duplicates)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
             raise DataError(f"a verdict is not JSON ({error}): {text!r:.200}") from error
         _check_names(value, (*CRITERIA, "overall"), "a verdict")
         criteria = {name: _criterion(value[name], name) for name in CRITERIA}
