@@ -125,15 +125,18 @@ class Illume:
         (result,) = self.run([self.request(ability, messages, pixels, seed, **settings)])
         return result.text if mode == "text" else self.shown(result, seed)
 
-    def session(self, path: str | Path | None = None, *, seed: int | None = None, memory: int | None = None) -> Session:
+    def session(
+        self, path: str | Path | None = None, *, seed: int | None = None, memory: int | None = None, slices: int = 0
+    ) -> Session:
         """A conversation to hold with this model: a new one, or a saved one to go on with.
 
-        `memory` is how many earlier turns an answer sees (None: all). A saved session brings its own seed and memory.
+        `memory` is how many earlier turns an answer sees (None: all); `slices` as in `chat`. A saved session brings its
+        own seed, memory and slices.
         """
         if path is None:
-            return Session(self, Conversation(seed or 0, memory))
-        if seed is not None or memory is not None:
-            raise RequestError("a saved session has its seed and memory: load it, then branch(memory=...)")
+            return Session(self, Conversation(seed or 0, memory, slices=slices))
+        if seed is not None or memory is not None or slices:
+            raise RequestError("a saved session has its seed, memory and slices: load it, then branch(memory=...)")
         return Session.load(path, self)
 
     def draw(self, prompt: str | Sequence[str], n: int = 1, seed: int = 0, **settings: Any) -> list[Image.Image]:

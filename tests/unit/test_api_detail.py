@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from fixtures.tiny_model_folder import SIZE, tiny_illume
 from illume import cli
 from illume.api import Illume, Request, Result, Turn
-from illume.core.errors import RequestError, UsageError
+from illume.core.errors import RequestError
 from illume.generate.shown import seen
 from illume.images.slices import cut
 from illume.tasks import prompts
@@ -116,5 +116,7 @@ def test_the_command_line_asks_for_slices(tmp_path: Path, monkeypatch: pytest.Mo
     question = ["chat", "model", "what?", "--image", str(tmp_path / "a.png"), "--slices", "9"]
     assert CliRunner().invoke(cli.app, question).exit_code == 0
     check_read_in_detail(model.requests[0], picture())
-    told = CliRunner().invoke(cli.app, ["chat", "model", "--slices", "9"])
-    assert isinstance(told.exception, UsageError)
+    lines = f"/image {tmp_path / 'a.png'}\n/ask what?\n"
+    talk = ["chat", "model", "--slices", "9", "--out", str(tmp_path / "drawn")]
+    assert CliRunner().invoke(cli.app, talk, input=lines).exit_code == 0
+    assert [name.replace("picture-1", "image 0") for name in names(model.requests[0])] == [*SLICES, "what?"]

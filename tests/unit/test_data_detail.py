@@ -14,12 +14,15 @@ from illume.core.errors import ConfigError, DataError
 from illume.data.examples import Examples, Pictures
 from illume.data.image_files import ImageFiles
 from illume.data.loader import SequenceLoader
+from illume.eval.tasks.records import OwnQuestions, questions_of
 from illume.images import ops
 from illume.images.slices import cut
 from illume.recipes.data import OpenData, open_data
+from illume.recipes.folder import naming
 from illume.recipes.own import own
 from illume.recipes.recipe import Recipe
 from illume.recipes.run import run
+from illume.recipes.score import recipe_hash
 from illume.tasks.detail import overview_name, parse_name, slice_name
 from illume.train.stage import Rule, Stage
 from illume.vocab.layout import VocabLayout
@@ -69,6 +72,13 @@ def opened(root: Path, slices: int = 9) -> OpenData:
     return open_data(recipe(root, f"data.sources.all.slices={slices}"))
 
 
+def of_records(root: Path, *overrides: str) -> Recipe:
+    """The same as `recipe`, by data of kind "records"."""
+    names = f"data.sources={{all: {root / 'all.jsonl'}, captions: {root / 'captions.jsonl'}}}"
+    size = ["image_size=32", "encoder.image_size=32", f"out={root / 'out'}"]
+    return override(own(), ["data.kind=records", names, "data.shown=[captions]", *size, *overrides])
+
+
 def examples() -> Examples:
     text = tiny_text()
     layout = VocabLayout(text.size, (32,), num_sizes=0, row_ends=False, level_markers=False)
@@ -97,10 +107,17 @@ def test_what_is_only_read_is_read_in_slices(root: Path) -> None:
     check_frames(opened(root))
 
 
+def test_records_are_read_in_slices_where_their_source_is(root: Path) -> None:
+    check_frames(open_data(of_records(root, "data.slices.all=9")))
+    assert frames(open_data(of_records(root, "data.slices.captions=9")), 0) == ["wide.png"]
+
+
 def test_the_check_catches_fewer_slices_and_none(root: Path) -> None:
     for slices in (0, 2):
         with pytest.raises(AssertionError):
             check_frames(opened(root, slices))
+        with pytest.raises(AssertionError):
+            check_frames(open_data(of_records(root, f"data.slices.all={slices}")))
     assert frames(opened(root, 0), 0) == ["wide.png"]
 
 
@@ -146,6 +163,42 @@ def test_codes_have_no_slices(root: Path) -> None:
         recipe(root, "data.sources.all.slices=9", "reading=codes")
     with pytest.raises(ConfigError, match="at most"):
         recipe(root, "data.sources.all.slices=-1")
+    with pytest.raises(ConfigError, match=r"data\.slices\.all: images read as codes"):
+        of_records(root, "data.slices.all=9", "reading=codes")
+    for wrong, says in (("all=-1", "at most"), ("nobody=9", "no source 'nobody'")):
+        with pytest.raises(ConfigError, match=says):
+            of_records(root, f"data.slices.{wrong}")
+
+
+def test_records_without_slices_are_named_as_before(root: Path) -> None:
+    """Runs that began before there were any go on."""
+    plain, none, some = (of_records(root, *more) for more in ((), ("data.slices.all=0",), ("data.slices.all=9",)))
+    assert "slices" not in naming(plain)["data"]
+    assert len({recipe_hash(one) for one in (plain, none, some)}) == 3, "0 said is another way to say none"
+
+
+def test_held_out_questions_are_asked_in_detail(root: Path) -> None:
+    lines = [{"task": "chat", "images": [file], "messages": [
+        {"role": "user", "content": [{"type": "image", "index": 0}, {"type": "text", "text": "what?"}]},
+        {"role": "assistant", "content": "noise"}]} for file in GRIDS]  # fmt: skip
+    (root / "asked.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = f"data.sources={{asked: {root / 'asked.jsonl'}}}"
+    parts = open_data(of_records(root, data, "data.shown=[asked]", "data.slices.asked=9", "data.held_out=0.5")).parted
+    assert parts is not None
+    (found,) = (q for q in questions_of(parts, 9)[:1])
+    file = parts.held_out["asked"].images.file(parts.held_out["asked"].records[0].images[0])
+    assert (found.slices, found.picture.shape) == (9, (BASE, BASE, 3))
+    assert found.whole is not None
+    assert np.array_equal(found.whole, np.asarray(Image.open(root / file)))
+
+    class Keeping:
+        def ask(self, pictures, texts, *, slices=0):
+            self.asked = (slices, [picture.shape for picture in pictures])
+            return [""] * len(texts)
+
+    subject = Keeping()
+    OwnQuestions([found]).answer(subject, [found])  # type: ignore[arg-type]
+    assert subject.asked == (9, [found.whole.shape])
 
 
 def test_a_few_steps_of_the_whole_recipe(root: Path, tmp_path: Path) -> None:

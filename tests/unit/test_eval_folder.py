@@ -30,7 +30,7 @@ class PerfectSubject:
         self.drawings = {item.caption: item.picture for item in reversed(self.items)}
         self.captions = {item.picture.tobytes(): item.caption for item in self.items}
 
-    def ask(self, pictures: Sequence[Picture | None], questions: Sequence[str]) -> list[str]:
+    def ask(self, pictures: Sequence[Picture | None], questions: Sequence[str], *, slices: int = 0) -> list[str]:
         raise AssertionError("no questions are asked about a person's own images")
 
     def caption(self, pictures: Sequence[Picture]) -> list[str]:

@@ -64,7 +64,7 @@ class Knowing:
         told = data.held_out["told"]
         self.drawings = {record.text: told.images.image(record.images[0]) for record in told.records}
 
-    def ask(self, pictures: Sequence[Picture | None], texts: Sequence[str]) -> list[str]:
+    def ask(self, pictures: Sequence[Picture | None], texts: Sequence[str], *, slices: int = 0) -> list[str]:
         asked = zip(pictures, texts, strict=True)
         return ["4" if p is None else f" {self.answers[p.tobytes(), text].upper()}. " for p, text in asked]
 
@@ -90,7 +90,7 @@ class Knowing:
 class Idle(Knowing):
     """Never looks at a picture: gives back what it is given, says what is said without one."""
 
-    def ask(self, pictures: Sequence[Picture | None], texts: Sequence[str]) -> list[str]:
+    def ask(self, pictures: Sequence[Picture | None], texts: Sequence[str], *, slices: int = 0) -> list[str]:
         return ["4"] * len(texts)
 
     def edit(self, pictures: Sequence[Picture], instructions: Sequence[str]) -> list[Picture]:

@@ -30,6 +30,15 @@ CALLS: dict[str, Callable[[ModelSubject, int], list[object]]] = {
 }
 
 
+def test_large_pictures_are_asked_about_as_chat_does() -> None:
+    large = np.random.default_rng(7).integers(0, 256, (2 * SIZE[0], 2 * SIZE[1], 3), dtype=np.uint8)
+    illume = tiny_illume(strict=True)
+    found = [ModelSubject(illume).ask([large], ["what?"], slices=slices)[0] for slices in (0, 4)]
+    said = [illume.chat("what?", [large], slices=slices, max_new_text=16) for slices in (0, 4)]
+    assert found == said
+    assert found[0] != found[1]
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_fewer_items_get_the_same_answers(name: str) -> None:
     """An item's answer depends on its place in the list, not on how many follow: a smoke test measures the same."""

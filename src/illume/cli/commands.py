@@ -122,11 +122,9 @@ def chat(
         reply = asked.chat(question, images=images, seed=seed, temperature=temperature, slices=slices)
         answer({"question": question, "answer": reply}, as_json, text=reply)
         return
-    if slices:
-        raise UsageError("--slices is for one question: in a conversation images are read whole")
     from illume.session.console import Console, free_folder
 
-    session = load_model(model, device).session(seed=seed, memory=memory)
+    session = load_model(model, device).session(seed=seed, memory=memory, slices=slices)
     converse(Console(session, out or free_folder("chat"), images, temperature=temperature), as_json)
 
 

@@ -86,6 +86,10 @@ class ImageFiles:
             self._cache[key] = pixels
         return pixels
 
+    def whole(self, key: str) -> np.ndarray:
+        """The uint8 [h, w, 3] pixels of an image in its own size."""
+        return ops.to_array(self._decoded(key))
+
     def grid(self, key: str) -> Grid:
         """Rows and columns of the slices that an image is read in; (0, 0): its overview alone."""
         return self._sliced(key).grid

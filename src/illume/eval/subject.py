@@ -12,7 +12,7 @@ from illume.api import Illume, Request, Result
 from illume.core.streams import seed_of
 from illume.eval.task import Picture
 from illume.generate.engine import Drawn
-from illume.generate.shown import pixels_of
+from illume.generate.shown import pixels_of, seen
 from illume.tasks import prompts
 from illume.vocab.messages import ImagePart, Message, TextPart
 
@@ -28,10 +28,10 @@ class ModelSubject:
         self.illume = illume
         self.seed = seed
 
-    def ask(self, pictures: Sequence[Picture | None], questions: Sequence[str]) -> list[str]:
+    def ask(self, pictures: Sequence[Picture | None], questions: Sequence[str], *, slices: int = 0) -> list[str]:
         """Answers to questions; what goes on for longer than any right answer is cut."""
         asked = zip(pictures, questions, strict=True)
-        return self._texts(self._question(picture, question) for picture, question in asked)
+        return self._texts(self._question(picture, question, slices) for picture, question in asked)
 
     def caption(self, pictures: Sequence[Picture]) -> list[str]:
         messages = prompts.caption(ImagePart(self.illume.frame, image="image"))
@@ -67,9 +67,11 @@ class ModelSubject:
         drawn = [Drawn(self.illume.frame, image, self._seed("reconstruct", i)) for i, image in enumerate(codes)]
         return _arrays(self.illume.painter.pictures(drawn))
 
-    def _question(self, picture: Picture | None, question: str) -> Request:
+    def _question(self, picture: Picture | None, question: str, slices: int) -> Request:
         if picture is not None:
-            return self.illume.ask_request(picture, question, _ANSWER_IDS)
+            asked = prompts.ask(ImagePart(self.illume.frame, image="image"), question)
+            messages, pixels = seen(asked, {"image": picture}, self.illume.parts.image_size, slices)
+            return self.illume.request("ask", messages, pixels, max_new_text=_ANSWER_IDS)
         return self._text_request(prompts.chat([("user", question)]), None, _ANSWER_IDS)
 
     def _text_request(self, messages: Sequence[Message], picture: Picture | None, longest: int) -> Request:

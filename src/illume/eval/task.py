@@ -22,8 +22,11 @@ class Subject(Protocol):
     Pictures are RGB bytes of the model's size.
     """
 
-    def ask(self, pictures: Sequence[Picture | None], questions: Sequence[str]) -> list[str]:
-        """Short answers to questions about pictures (None: the question alone)."""
+    def ask(self, pictures: Sequence[Picture | None], questions: Sequence[str], *, slices: int = 0) -> list[str]:
+        """Short answers to questions about pictures (None: the question alone).
+
+        With `slices` pictures may be of any size, and are read as an overview and at most so many slices.
+        """
         ...
 
     def caption(self, pictures: Sequence[Picture]) -> list[str]: ...

@@ -14,6 +14,13 @@ ImageLike: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """A file's name, a file's bytes, a picture, or an array of uint8 (h, w, 3)."""
 
 
+def whole(image: ImageLike) -> Image.Image:
+    """An RGB picture of one's own to keep, as large as it is given. DataError where it is too large to be kept so."""
+    picture = opened(image).copy()
+    ops.check_area(picture, "the picture")
+    return picture
+
+
 def opened(image: ImageLike) -> Image.Image:
     """The RGB picture. DataError for what is no image, in whatever way."""
     if isinstance(image, np.ndarray):

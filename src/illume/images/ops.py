@@ -113,12 +113,18 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]  # AVIF is not in every build of Pillow
 
 
+def check_area(image: Image.Image, where: str, max_pixels: int = MAX_PIXELS) -> None:
+    """DataError for a picture of more pixels."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise DataError(f"{where}: {width} x {height} pixels, more than {max_pixels:,}: scale it down first")
+
+
 def _check_shape(image: Image.Image, where: str, max_pixels: int) -> None:
     width, height = image.size
     if width < 1 or height < 1:
         raise DataError(f"{where}: {width} x {height} pixels: an image without area")
-    if width * height > max_pixels:
-        raise DataError(f"{where}: {width} x {height} pixels, more than {max_pixels:,}: scale it down first")
+    check_area(image, where, max_pixels)
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind it is one still picture
         raise DataError(f"{where}: {frames} frames: an animation or a stack, not one still picture")

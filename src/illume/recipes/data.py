@@ -150,7 +150,10 @@ def _open_folder(data: FolderData, size: int) -> OpenData:
 
 
 def _open_records(data: RecordsData, size: int) -> OpenData:
-    opened = {name: OpenCollection(RecordsFile(Path(p)), size, name=name) for name, p in data.sources.items()}
+    opened = {
+        name: OpenCollection(RecordsFile(Path(path)), size, name=name, slices=data.slices.get(name, 0))
+        for name, path in data.sources.items()
+    }
     parts = parted(opened, data.held_out)
     sources = {name: CollectionSource(collection) for name, collection in parts.train.items()}
     return OpenData(sources, {name: sources[name] for name in data.shown}, parted=parts)

@@ -35,7 +35,11 @@ LANGUAGE = (
 )
 # Fields younger than runs that go on without them: at these values, and any field that is None, they name nothing.
 ADDED: Mapping[str, Any] = {"reading": "features"}
-ADDED_TO_DATA: Mapping[str, Mapping[str, Any]] = {"mixed": {"held_out": 0.0}, "records": {"held_out": 0.0}}  # by kind
+# The same of data, by their kind.
+ADDED_TO_DATA: Mapping[str, Mapping[str, Any]] = {
+    "mixed": {"held_out": 0.0},
+    "records": {"held_out": 0.0, "slices": {}},
+}
 
 
 class RunFolder:

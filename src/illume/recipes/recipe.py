@@ -1,6 +1,6 @@
 """A recipe as one value: what is built, what it is trained on, for how long. It trains nothing: run.py does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from illume.data.collection import CAPTION_TASKS
@@ -53,16 +53,22 @@ class FolderData:
 class RecordsData:
     """Files of records by source name; `shown` are the sources whose images train tokenizer and pixel decoder.
 
-    `held_out` is as in MixedData.
+    Images of a source in `slices` are read in detail, in at most so many, as in SourceConfig; `held_out` is as in
+    MixedData.
     """
 
     sources: dict[str, str]
     shown: tuple[str, ...]
     kind: Literal["records"] = "records"
     held_out: float = 0.0
+    slices: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_share(self.held_out)
+        for name, slices in self.slices.items():
+            if name not in self.sources:
+                raise ValueError(f"slices: there is no source {name!r}; there are {', '.join(self.sources)}")
+            check_slices(slices)
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,7 @@ class SourceConfig:
     slices: int = 0
 
     def __post_init__(self) -> None:
-        if self.slices < 0:
-            raise ValueError(f"slices ({self.slices}) is how many there may be at most, 0 for none")
+        check_slices(self.slices)
         if self.weight <= 0:
             raise ValueError(f"weight {self.weight} has to be above 0 (or leave the collection out)")
         for task, share in (self.tasks or {}).items():
@@ -125,6 +130,12 @@ def check_share(held_out: float) -> None:
     """ValueError where that is no share of which something is left."""
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out ({held_out}) is a share from 0, nothing, to less than 1")
+
+
+def check_slices(slices: int) -> None:
+    """ValueError where that is no number of slices."""
+    if slices < 0:
+        raise ValueError(f"slices ({slices}) is how many there may be at most, 0 for none")
 
 
 def check_template(name: str) -> None:
@@ -242,7 +253,12 @@ class Recipe:
                 )
         elif self.pixel_stage is None:
             raise ValueError("pixel_stage is missing: only a reconstruction tokenizer's pixel decoder can do without")
-        mixed = self.data.sources if isinstance(self.data, MixedData) else {}
-        detailed = [name for name, source in mixed.items() if source.slices]
-        if detailed and self.reading == "codes":
-            raise ValueError(f"data.sources.{detailed[0]}.slices: images read as codes are not read in slices")
+        if self.reading == "codes" and (detailed := _in_detail(self.data)):
+            raise ValueError(f"data.{detailed[0]}: images read as codes are not read in slices")
+
+
+def _in_detail(data: WorldData | FolderData | RecordsData | MixedData) -> list[str]:
+    """The fields of data by which images are read in slices."""
+    if isinstance(data, MixedData):
+        return [f"sources.{name}.slices" for name, source in data.sources.items() if source.slices]
+    return [f"slices.{name}" for name, most in data.slices.items() if most] if isinstance(data, RecordsData) else []

@@ -53,6 +53,7 @@ def write(path: str | Path, conversation: Conversation, parts: Parts, model: Pat
         "model": {"name": model.name if model else None} | fingerprint(parts),
         "seed": conversation.seed,
         "memory": conversation.memory,
+        **({"slices": conversation.slices} if conversation.slices else {}),  # younger than sessions without any
         "pictures": {name: digest(picture) for name, picture in conversation.pictures.items()},
         "turns": [_turn_to_plain(turn) for turn in conversation.turns],
     }
@@ -75,10 +76,14 @@ def read(path: str | Path, parts: Parts, frame: ImageFrame) -> Conversation:
         turns = _turns(plain["turns"], frame, file)
         _check_names(plain["pictures"], turns, file)
         _check_renders(turns, parts, file)
-        pictures = {name: _picture(folder, name, told, parts) for name, told in _in_order(plain["pictures"])}
+        large = set(plain["pictures"]) - {name for turn in turns for name in turn.drawn} if plain.get("slices") else ()
+        pictures = {
+            name: _picture(folder, name, told, None if name in large else parts.image_size)
+            for name, told in _in_order(plain["pictures"])
+        }
     except (OSError, ValueError) as error:  # what the system says of odd paths and files
         raise DataError(f"{path}: cannot be read as a session: {error}") from error
-    return Conversation(plain["seed"], plain["memory"], turns, pictures)
+    return Conversation(plain["seed"], plain["memory"], turns, pictures, plain.get("slices", 0))
 
 
 @cache
@@ -254,13 +259,13 @@ def _in_order(pictures: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, pictures[name]) for name in map(picture_name, range(1, len(pictures) + 1))]
 
 
-def _picture(folder: Path, name: str, told: str, parts: Parts) -> Image.Image:
+def _picture(folder: Path, name: str, told: str, size: tuple[int, int] | None) -> Image.Image:
+    """A picture of this (height, width), or of any (None)."""
     path = _inside(folder, f"{PICTURES}/{name}.png")
-    height, width = parts.image_size
-    picture = ops.decode(path, max_pixels=height * width)
-    if picture.size != (width, height):
+    picture = ops.decode(path, max_pixels=ops.MAX_PIXELS if size is None else size[0] * size[1])
+    if size is not None and (picture.height, picture.width) != size:
         raise DataError(
-            f"{path}: {picture.width} x {picture.height} pixels, the model's pictures have {width} x {height}"
+            f"{path}: {picture.width} x {picture.height} pixels, the model's pictures have {size[1]} x {size[0]}"
         )
     if digest(picture) != told:
         raise DataError(f"{path}: not the picture that {FILE} speaks of: damaged, or replaced")

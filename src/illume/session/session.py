@@ -11,11 +11,11 @@ from typing import Any, Literal, Protocol
 from PIL import Image
 
 from illume.core.errors import ContextError, RequestError
-from illume.generate.abilities import Ability
+from illume.generate.abilities import MODES, Ability
 from illume.generate.folder import Parts
-from illume.generate.request import Request, Result
-from illume.generate.shown import pixels_of
-from illume.images.given import ImageLike
+from illume.generate.request import Pixels, Request, Result
+from illume.generate.shown import seen
+from illume.images.given import ImageLike, whole
 from illume.session.folder import read, write
 from illume.session.turns import Answer, Conversation, Turn, messages_of, names_of, picture_name
 from illume.tasks import prompts
@@ -23,6 +23,7 @@ from illume.tasks.verdict import Verdict
 from illume.vocab.messages import ImageFrame, ImagePart, Message, Part, TextPart
 
 MOST = 2**53  # seeds are below it: beyond, JSON's numbers are not exact everywhere
+MOST_SLICES = 1000  # that a session may ask for; nine are what a model knows (ILLUME, stage 3)
 SAME: Any = object()
 
 
@@ -61,7 +62,8 @@ class Session:
 
     The same model, seed and turns give the same answers: turn i (from 0) has seed `seed + i` unless it is given its
     own. Each answer sees the conversation so far, drawn pictures as they look (8 bits a channel, as they are saved), or
-    with a `memory` only so many of the last turns. A turn that fails leaves the session as it was.
+    with a `memory` only so many of the last turns. With `slices` a picture that is shown is kept as it is given, and
+    read in detail by answers in words that see no drawing, as in training. A turn that fails changes nothing.
     """
 
     def __init__(self, model: Model, conversation: Conversation | None = None) -> None:
@@ -71,6 +73,8 @@ class Session:
             raise RequestError(f"a session's seed is at least 0 and below 2**53, not {self._now.seed}")
         if self._now.memory is not None and self._now.memory < 0:
             raise RequestError(f"memory is the number of turns that an answer sees, not {self._now.memory}")
+        if not 0 <= self.slices <= MOST_SLICES or (self.slices and model.parts.reading == "codes"):
+            raise RequestError(f"slices ({self.slices}) is 0 to {MOST_SLICES}; of a model that reads codes, 0")
 
     @classmethod
     def load(cls, path: str | Path, model: Model) -> "Session":
@@ -107,6 +111,11 @@ class Session:
     def memory(self) -> int | None:
         """How many earlier turns an answer sees; None: all."""
         return self._now.memory
+
+    @property
+    def slices(self) -> int:
+        """In how many slices at most a large picture is read; 0: none."""
+        return self._now.slices
 
     @property
     def messages(self) -> list[Message]:
@@ -218,18 +227,26 @@ class Session:
         seed = self.seed + len(self.turns) if seed is None else seed
         if not 0 <= seed < MOST:
             raise RequestError(f"a turn's seed is at least 0 and below 2**53, not {seed}")
-        messages = [*context, asked]
-        pixels = {name: pixels_of(pictures[name]) for name in names_of(messages)}
+        messages, pixels = self._seen(ability, [*context, asked], pictures)
         result = self._run(self.model.request(ability, messages, pixels, seed, **settings))
         answer = Message("assistant", self._named(result, seed, pictures))
         return _Turned(Turn(ability, asked, answer, seed, len(context) // 2, result.finished), pictures)
+
+    def _seen(
+        self, ability: Ability, messages: Sequence[Message], pictures: Mapping[str, Image.Image]
+    ) -> tuple[Sequence[Message], dict[str, Pixels]]:
+        """What a model is given: in detail where words answer and nothing is drawn, for only so has it been trained."""
+        drawn = names_of(message for message in messages if message.role == "assistant")
+        slices = self.slices if MODES[ability] == "text" and not drawn else 0
+        shown = {name: pictures[name] for name in names_of(messages)}
+        return seen(messages, shown, self.model.parts.image_size, slices)
 
     def _show(self, image: ImageLike, pictures: dict[str, Image.Image]) -> str:
         """The name of a picture: a new one, or the one that is said."""
         if isinstance(image, str) and image in self._now.pictures:
             return image
         name = picture_name(len(pictures) + 1)
-        pictures[name] = self.model.pixels(image)
+        pictures[name] = whole(image) if self.slices else self.model.pixels(image)
         return name
 
     def _run(self, request: Request) -> Result:

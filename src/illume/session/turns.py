@@ -78,15 +78,18 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A session as a value. `memory`: how many earlier turns an answer sees; None is all of them.
+    """A session as a value. `memory`: how many earlier turns an answer sees; None is all of them. `slices`: in how many
+    slices at most a large picture is read; 0: none.
 
-    `pictures` holds those of the turns by name, "picture-1", "picture-2"... in the order in which they came.
+    `pictures` holds those of the turns by name, "picture-1", "picture-2"... in the order in which they came: of the
+    model's size, or, where there are slices, those that were shown as they were given.
     """
 
     seed: int = 0
     memory: int | None = None
     turns: tuple[Turn, ...] = ()
     pictures: Mapping[str, Image.Image] = field(default_factory=dict)
+    slices: int = 0
 
 
 def picture_name(number: int) -> str:

@@ -71,12 +71,17 @@ class MixedImages:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about one image, its one right answer, and the source it comes from."""
+    """A question about one image, its one right answer, and the source it comes from.
+
+    `slices`: in how many the source's images are read at most; then `whole` is the image in all its pixels.
+    """
 
     text: str
     answer: str
     picture: Picture
     source: str
+    slices: int = 0
+    whole: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,13 @@ class OwnQuestions:
         return self.questions
 
     def answer(self, subject: Subject, items: Sequence[Question]) -> Sequence[str]:
-        return subject.ask([item.picture for item in items], [item.text for item in items])
+        answers: dict[int, str] = {}
+        for slices in sorted({item.slices for item in items}):
+            some = [(number, item) for number, item in enumerate(items) if item.slices == slices]
+            shown = [item.picture if item.whole is None else item.whole for _, item in some]
+            said = subject.ask(shown, [item.text for _, item in some], slices=slices)
+            answers |= {number: answer for (number, _), answer in zip(some, said, strict=True)}
+        return [answers[number] for number in range(len(items))]
 
     def score(self, item: Question, answer: str) -> Score:
         right = _right(item, answer)
@@ -151,10 +162,12 @@ def questions_of(parted: Parted, num_items: int) -> list[Question]:
     """The held-out questions about one image that have one right answer, from all sources in turn."""
     opened = parted.held_out
     found = in_turn({name: chain.from_iterable(map(_asked, one.records)) for name, one in opened.items()})
-    return [
-        Question(text, answer, opened[name].images.image(key), name)
-        for name, (text, answer, key) in islice(found, num_items)
-    ]
+    questions = []
+    for name, (text, answer, key) in islice(found, num_items):
+        images = opened[name].images
+        whole = images.whole(key) if images.slices else None
+        questions.append(Question(text, answer, images.image(key), name, images.slices, whole))
+    return questions
 
 
 def edits_of(parted: Parted, num_items: int) -> list[EditItem]:
