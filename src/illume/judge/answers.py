@@ -120,15 +120,22 @@ def _read(rows: list[Row], judge: Identity, again: Collection[FailureKind]) -> B
             took = Usage(1)
             if "answer" in row:
                 took = Usage(1, int(row["usage"]["input"]), int(row["usage"]["output"]))
-                if row["judge"] == judge.fingerprint:
-                    bill.known[row["question"]] = outcome_of(Answer(**row["answer"]))
+                question, whose, said = row["question"], row["judge"], _kept(row["answer"])
+                if whose == judge.fingerprint:
+                    bill.known[question] = outcome_of(said)
             elif "attempt" not in row:
                 raise KeyError("answer or attempt")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{where}: no line of a file of answers: {error!r}") from None
         bill = Bill(bill.known, bill.spent + took, bill.largest.at_least(took))
     known = {q: o for q, o in bill.known.items() if not (isinstance(o, Failure) and o.kind in again)}
     return replace(bill, known=known)
+
+
+def _kept(said: Mapping[str, Any]) -> Answer:
+    if any(value is not None and not isinstance(value, str) for value in said.values()):
+        raise TypeError("an answer is texts")
+    return Answer(**said)
 
 
 def _quoted(text: str) -> str:

@@ -41,14 +41,17 @@ class ApiJudge:
         return self.config.identity
 
     def judge(self, drawings: Iterable[Drawing]) -> Iterator[Judgement]:
-        """Judgements as they come in. Nothing is asked before the first is wanted."""
+        """Judgements as they come in. Nothing is asked before the first is wanted.
+
+        Closed before the end, it asks no more, and waits a little for what is under way: that is paid for.
+        """
         with Answers(self.answers, self.identity, self.again) as answers:
             questioning = _Questioning(self.config, self._key, answers)
 
             def produce(emit: Emit) -> Awaitable[None]:
                 return questioning.run(iter(drawings), emit)
 
-            yield from iterate(produce)
+            yield from iterate(produce, questioning.stopping.set, self.config.patience)
 
     def estimate(self, drawings: Sequence[Drawing]) -> Estimate:
         """What these drawings will cost; asks nobody."""

@@ -51,7 +51,8 @@ class ApiConfig:
     """A vision model behind an OpenAI-compatible chat endpoint: `url` + "/chat/completions". Times in seconds.
 
     `key_env` names the environment variable that holds the key ("": the server wants none). `attempts` is how often one
-    question is asked before it is given up, `stop_after` how many questions in a row may be given up.
+    question is asked before it is given up, `stop_after` how many in a row may be given up, `patience` how long a judge
+    that is stopped waits for the answers under way.
     """
 
     model: str
@@ -66,6 +67,7 @@ class ApiConfig:
     first_wait: float = 1.0
     longest_wait: float = 300.0
     stop_after: int = 8
+    patience: float = 5.0
     limits: Limits = Limits()
     prices: Prices | None = None
 

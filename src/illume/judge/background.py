@@ -1,6 +1,6 @@
 """An asynchronous producer as a plain iterator: it runs in a thread of its own, so a notebook's own loop is no matter.
 
-Closing the iterator cancels the producer and waits for it. It does not know what is produced.
+Closing the iterator asks the producer to stop, and after a while cancels it. It does not know what is produced.
 """
 
 import asyncio
@@ -18,8 +18,13 @@ class _Ended:
     error: BaseException | None
 
 
-def iterate(produce: Callable[[Callable[[T], None]], Awaitable[None]]) -> Generator[T, None, None]:
-    """What `produce(put)` puts, as it comes; what it raises is raised here, after all that it had put."""
+def iterate(
+    produce: Callable[[Callable[[T], None]], Awaitable[None]], stop: Callable[[], None], patience: float
+) -> Generator[T, None, None]:
+    """What `produce(put)` puts, as it comes; what it raises is raised here, after all that it had put.
+
+    Closed before its end, `stop` is called within the producer's loop, which then has `patience` seconds to end.
+    """
     results: queue.SimpleQueue[T | _Ended] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
     task = loop.create_task(_awaited(produce, results.put))
@@ -31,7 +36,10 @@ def iterate(produce: Callable[[Callable[[T], None]], Awaitable[None]]) -> Genera
         if found.error is not None:
             raise found.error
     finally:
-        loop.call_soon_threadsafe(task.cancel) if thread.is_alive() else None
+        for last_word in (stop, task.cancel):
+            if thread.is_alive():
+                loop.call_soon_threadsafe(last_word)
+                thread.join(patience if last_word is stop else None)
         thread.join()
         loop.close()
 
