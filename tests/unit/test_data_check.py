@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,7 +13,9 @@ from fixtures.own_data import conversation, make_every_kind, picture, write_line
 from illume.core.errors import UsageError
 from illume.data.check import check, check_collection
 from illume.data.kinds import open_kind
+from illume.data.masked import MaskedFiles
 from illume.data.sample_sheet import write_samples
+from illume.images import masks
 
 
 def test_a_good_folder_has_no_problems(tmp_path: Path) -> None:
@@ -71,6 +74,71 @@ def test_what_repeats_is_told_and_lists_have_their_limit(tmp_path: Path) -> None
     assert report.problem_counts == {"text has to be a text, not int": 5}
     for word in ("problems (5):", "... and 3 more", "5 x text has to be", "2 images: one text"):
         assert word in report.to_text()
+
+
+def make_inpaintings(folder: Path) -> Path:
+    """Four good records of two pictures, then one for each thing that can be wrong with a mask."""
+    for number, name in enumerate(("a", "b", "c")):
+        (folder / f"{name}.png").write_bytes(picture(number))
+    for name, size, box in (("m", 32, (4, 6, 20, 12)), ("small", 16, (0, 0, 8, 8)), ("black", 32, (0, 0, 0, 0))):
+        mask = Image.new("L", (size, size))
+        mask.paste(255, box)
+        mask.save(folder / f"{name}.png")
+    good = [("a.png", "m.png"), ("b.png", "m.png"), ("a.png", [4, 6, 20, 12]), ("a.png", [0, 0, 32, 32])]
+    wrong = [("a.png", mask) for mask in ("small.png", "black.png", "gone.png", "../m.png", [4, 6, 33, 12],
+                                          [40, 40, 50, 50], [4, 6, 4, 12], [1, 2, 3])]  # fmt: skip
+    rows = [*good, *wrong]
+    lines = [
+        {"task": "inpaint", "images": [source, "c.png"], "mask": mask, "instruction": "x"} for source, mask in rows
+    ]
+    return write_lines(folder / "inpaint.jsonl", lines)
+
+
+MASK_PROBLEMS = (
+    "small.png has 16 x 16 pixels, the image 32 x 32",
+    "black.png marks nothing",
+    "there is no file",
+    "leads out of the folder",
+    "the box [4, 6, 33, 12] (left, top, right, bottom) is none of 32 x 32 pixels",
+    "the box [40, 40, 50, 50]",
+    "the box [4, 6, 4, 12] (left, top, right, bottom) holds no pixel",
+    "mask has to be",
+)
+
+
+def check_masks_are_told(path: Path) -> None:
+    """Every unusable mask by its line and what is wrong with it; the good ones are counted, their pictures once."""
+    report = check(path)
+    assert (report.num_records, report.tasks, report.num_images) == (4, {"inpaint": 4}, 3)
+    assert report.sizes == {"32x32": 3}
+    assert [problem.where for problem in report.problems] == [f"{path}:{n}" for n in range(5, 13)]
+    for problem, says in zip(report.problems, MASK_PROBLEMS, strict=True):
+        assert says in problem.message
+
+
+def test_what_is_wrong_with_masks_is_told(tmp_path: Path) -> None:
+    check_masks_are_told(make_inpaintings(tmp_path))
+
+
+def test_the_check_catches_masks_that_nobody_looks_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MaskedFiles, "masked", lambda self, record: record)
+    with pytest.raises(AssertionError):
+        check_masks_are_told(make_inpaintings(tmp_path))
+
+
+def test_a_mask_is_shown_on_the_sheet(tmp_path: Path) -> None:
+    collection = open_kind(make_inpaintings(tmp_path))
+    records = check_collection(collection, num_samples=4).samples
+    write_samples(tmp_path / "sheet.png", records, collection.files)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    marked = (sheet == masks.MARKER).all(axis=-1).sum()
+    enlarged = (128 // 32) ** 2
+    assert marked == (3 * 16 * 6 + 32 * 32) * enlarged, "the region of each, a whole number of times larger"
+    write_samples(tmp_path / "sheet.html", records, collection.files)
+    page = (tmp_path / "sheet.html").read_text(encoding="utf-8")
+    assert "mask: m.png" in page
+    assert "mask: [4, 6, 20, 12]" in page
+    assert page.count("<img") == 8
 
 
 @pytest.mark.parametrize("suffix", ["png", "html"])

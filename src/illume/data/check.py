@@ -137,11 +137,12 @@ def check_collection(collection: Collection, limit: int = LIMIT, num_samples: in
 def _report(collection: Collection, found: _Found, limit: int) -> Report:
     beside = {text: len(images) for text, images in found.texts.items() if len(images) > 1}
     duplicates = _duplicates(found.used)
+    files = {collection.files.place(name): file for name, file in found.used.items()}  # behind several masks: one file
     return Report(
         path=str(collection.path),
         kind=collection.kind,
         num_records=found.tasks.total(),
-        num_images=len(found.used),
+        num_images=len(files),
         tasks=dict(sorted(found.tasks.items())),
         problems=tuple(found.problems),
         num_problems=found.problem_counts.total(),
@@ -152,7 +153,7 @@ def _report(collection: Collection, found: _Found, limit: int) -> Report:
         num_repeated_texts=len(beside),
         repeated_ids=dict(Counter({name: n for name, n in found.ids.items() if n > 1}).most_common(limit)),
         ignored_columns=tuple(collection.ignored),
-        sizes=dict(Counter(file.size for file in found.used.values()).most_common()),
+        sizes=dict(Counter(file.size for file in files.values()).most_common()),
         text_lengths=dict(sorted(found.words.items())),
         samples=tuple(found.samples),
     )

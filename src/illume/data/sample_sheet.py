@@ -60,6 +60,8 @@ def parts_of(record: Record, files: Files) -> Iterator[Part]:
                 yield f"{turn.role}: {part}" if isinstance(part, str) else picture(part)
         return
     yield from (picture(index) for index in range(len(record.images)))
+    if record.mask is not None:  # the source is shown behind it, as a model sees it
+        yield f"mask: {record.mask if isinstance(record.mask, str) else list(record.mask)}"
     for text in (record.text, record.instruction, "" if record.verdict is None else record.verdict.to_json()):
         if text:
             yield text
