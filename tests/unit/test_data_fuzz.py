@@ -211,7 +211,7 @@ def test_the_law_of_reading_catches_a_reader_that_fails(sound: Path, monkeypatch
     broken: tuple[type[Exception], ...] = (TypeError, DataError)
     for error in broken:
         with monkeypatch.context() as patch:
-            patch.setattr("illume.data.chats.items_of", _raiser(error))
+            patch.setattr("illume.data.item_rows.items_of", _raiser(error))
             with pytest.raises((TypeError, AssertionError)):
                 check_reading(path, "chat", [path])
 

@@ -12,7 +12,8 @@ from illume.core.errors import DataError
 from illume.data.collection import Row
 from illume.data.conversations import Speaker
 from illume.data.folder_files import Files, FolderFiles
-from illume.data.json_text import fields, items_of, kind_of, string
+from illume.data.item_rows import item_rows
+from illume.data.json_text import kind_of, string
 from illume.data.records import Record, Turn, check_turns
 
 READ = ("id", "messages")
@@ -41,13 +42,7 @@ class Chats:
         return tuple(self._ignored)
 
     def rows(self) -> Iterator[Row]:
-        for where, item in items_of(self.path):
-            try:
-                chat = fields(item, "a chat")
-                self._ignored.update(dict.fromkeys(name for name in chat if name not in READ))
-                yield Row(where, self._record(chat, where))
-            except DataError as error:
-                yield Row(where, error)
+        return item_rows(self.path, "a chat", READ, self._ignored, self._record)
 
     def _record(self, chat: Mapping[str, object], where: str) -> Record:
         messages = chat.get("messages")

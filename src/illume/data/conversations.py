@@ -15,7 +15,8 @@ from typing import Literal
 from illume.core.errors import DataError
 from illume.data.collection import Row
 from illume.data.folder_files import Files, FolderFiles
-from illume.data.json_text import fields, items_of, kind_of, string
+from illume.data.item_rows import item_rows
+from illume.data.json_text import kind_of, string
 from illume.data.records import Record, Turn, check_turns
 
 IMAGE = "<image>"
@@ -46,13 +47,7 @@ class Conversations:
         return tuple(self._ignored)
 
     def rows(self) -> Iterator[Row]:
-        for where, item in items_of(self.path):
-            try:
-                conversation = fields(item, "a conversation")
-                self._ignored.update(dict.fromkeys(name for name in conversation if name not in READ))
-                yield Row(where, to_record(conversation, where))
-            except DataError as error:
-                yield Row(where, error)
+        return item_rows(self.path, "a conversation", READ, self._ignored, to_record)
 
 
 def to_record(conversation: Mapping[str, object], where: str) -> Record:
