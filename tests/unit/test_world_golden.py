@@ -1,7 +1,7 @@
 """The world of the pico recipe stays what it is, to the last bit: models trained on it were scored on the same items.
 
-The golden file holds one hash for each kind of output and split. If a change is meant, it is a new world with a new
-configuration; this file is never regenerated.
+The golden file holds one hash for each kind of output and split. If a change is meant, it is a new world: the version
+in its configuration goes up, and the file is written anew.
 """
 
 import hashlib

@@ -39,6 +39,12 @@ def test_a_fifth_of_the_pairs_is_held_out_and_every_shape_and_colour_seen_in_sev
     assert max(shapes.values()) - min(shapes[shape] for shape in config.shapes) <= 1
 
 
+def check_nothing_of_a_held_out_pair_meets(scene: Scene, config: WorldConfig) -> None:
+    """Its shape and its colour are not in one picture, not even on two objects."""
+    for shape, colour in held_out(config):
+        assert not (any(o.shape == shape for o in scene) and any(o.colour == colour for o in scene)), (shape, colour)
+
+
 @pytest.mark.parametrize("config", WORLDS)
 @pytest.mark.parametrize("split", SPLITS)
 def test_scenes_and_edit_targets_stay_in_their_split(config: WorldConfig, split: str) -> None:
@@ -47,7 +53,22 @@ def test_scenes_and_edit_targets_stay_in_their_split(config: WorldConfig, split:
         for scene in (sample_scene(config, split, i), source, edit.target):
             assert scene_split(scene, config) == split
             assert any(thing.pair in held_out(config) for thing in scene) == (split == "novel")
+            if split != "novel":
+                check_nothing_of_a_held_out_pair_meets(scene, config)
             assert 1 <= len(scene) <= config.max_objects
+
+
+def test_a_scene_of_the_parts_of_a_held_out_pair_is_in_no_split() -> None:
+    """ "A red circle and a blue square" would teach, of "a red square", that two things are meant."""
+    (shape, colour), *_ = sorted(held_out(PICO))
+    other = next(o for o in PICO.shapes if (o, colour) not in held_out(PICO))
+    second = next(c for c in PICO.colours if (shape, c) not in held_out(PICO))
+    apart = arrange([Object(other, colour, "medium", (0, 0)), Object(shape, second, "medium", (0, 1))])
+    assert scene_split(apart, PICO) is None
+    with pytest.raises(AssertionError):
+        check_nothing_of_a_held_out_pair_meets(apart, PICO)
+    together = arrange([Object(shape, colour, "medium", (0, 0)), Object(shape, second, "medium", (0, 1))])
+    assert scene_split(together, PICO) == "novel"
 
 
 def test_a_scene_keeps_its_split_whatever_its_jitter() -> None:

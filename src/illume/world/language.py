@@ -12,7 +12,17 @@ from itertools import permutations
 
 from illume.core.errors import DataError
 from illume.world.neighbours import wrong_specs
-from illume.world.scene import COLOURS, SHAPES, SIZES, Scene, Split, WorldConfig, is_test, scene_key
+from illume.world.scene import (
+    COLOURS,
+    SHAPES,
+    SIZES,
+    Scene,
+    Split,
+    WorldConfig,
+    is_test,
+    mixes_held_out,
+    scene_key,
+)
 from illume.world.specs import Group, Spec, describe, plural, true_specs
 
 _ONE = ("a", "one", "a single", "just one", "only one")  # the first three also where several groups are named
@@ -37,10 +47,15 @@ class Caption:
     spec: Spec
 
 
-def text_split(text: str, spec: Spec, config: WorldConfig) -> Split:
-    """The one split a caption text belongs to: novel if it names a held-out pair, else by its hash."""
+def text_split(text: str, spec: Spec, config: WorldConfig) -> Split | None:
+    """The one split a caption text belongs to: novel if it names a held-out pair, else by its hash.
+
+    None where it names the shape and the colour of one apart, as in `scene_split`.
+    """
     if spec.names_held_out(config):
         return "novel"
+    if mixes_held_out(((group.shape, group.colour) for group in spec.groups), config):
+        return None
     return "test" if is_test(config, "text", text) else "train"
 
 

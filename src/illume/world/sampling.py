@@ -47,8 +47,9 @@ def sample_scene(config: WorldConfig, split: Split, index: int) -> Scene:
     """Scene number `index` of a split; it has at least one caption of that split."""
     rng = stream(config.seed, "scene", split, index)
     kinds = _SIZED_KINDS if config.sized else _KINDS
+    kind = rng.choices(list(kinds), list(kinds.values()))[0]
     for _ in range(_PATIENCE):
-        scene = _draw_scene(config, split, rng, rng.choices(list(kinds), list(kinds.values()))[0])
+        scene = _draw_scene(config, split, rng, kind)
         if scene is not None and find_caption(scene, config, rng, split) is not None:
             return scene
     raise ConfigError(f"this world has no scene of split {split} with a caption; try another seed or test_fraction")

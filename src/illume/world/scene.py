@@ -36,7 +36,10 @@ _COLUMNS = {1: ("",), 2: ("left", "right"), 3: ("left", "center", "right")}
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """The size of the world. Raises ValueError where no clear picture of it could be drawn."""
+    """The size of the world. Raises ValueError where no clear picture of it could be drawn.
+
+    `version` counts up whenever equal configurations give other scenes, texts or splits than before.
+    """
 
     size: int = 32  # pixels a side
     shapes: tuple[str, ...] = ("circle", "square", "triangle", "cross")
@@ -49,6 +52,7 @@ class WorldConfig:
     edits: tuple[EditKind, ...] = ("recolour", "remove", "add", "replace")
     test_fraction: float = 0.2  # of the scenes, and of the caption texts
     seed: int = 0
+    version: Literal[2] = 2
 
     def __post_init__(self) -> None:
         _check_names("shapes", self.shapes, SHAPES, least=3)
@@ -185,8 +189,8 @@ def held_out(config: WorldConfig) -> frozenset[Pair]:
 
 
 @lru_cache(maxsize=64)
-def pairs_of(config: WorldConfig, split: Split) -> tuple[Pair, ...]:
-    """The shape-colour pairs that scenes and texts of a split may show."""
+def pairs_of(config: WorldConfig, split: Split | None) -> tuple[Pair, ...]:
+    """The shape-colour pairs that scenes and texts of a split, or of none, may show."""
     every = product(config.shapes, config.colours)
     return tuple(pair for pair in every if split == "novel" or pair not in held_out(config))
 
@@ -197,10 +201,22 @@ def is_test(config: WorldConfig, kind: str, key: str) -> bool:
     return seed_of(config.seed, "split", kind, key) < config.test_fraction * 2**64
 
 
-def scene_split(scene: Scene, config: WorldConfig) -> Split:
-    """The one split a scene belongs to: novel if it shows a held-out pair, else by its arrangement's hash."""
+def mixes_held_out(pairs: Iterable[tuple[str | None, str | None]], config: WorldConfig) -> bool:
+    """Whether the shape of one and the colour of one, the same or another, make a held-out pair."""
+    shapes, colours = zip(*pairs, strict=True)
+    return any(pair in held_out(config) for pair in product(shapes, colours))
+
+
+def scene_split(scene: Scene, config: WorldConfig) -> Split | None:
+    """The one split a scene belongs to: novel if it shows a held-out pair, else by its arrangement's hash.
+
+    None, no split at all, where it shows the shape of such a pair and its colour apart ("a red circle, a blue square"):
+    if training saw only these, it would teach that where both are named two things are meant.
+    """
     if any(thing.pair in held_out(config) for thing in scene):
         return "novel"
+    if mixes_held_out((thing.pair for thing in scene), config):
+        return None
     return "test" if is_test(config, "scene", arrangement_key(scene)) else "train"
 
 
