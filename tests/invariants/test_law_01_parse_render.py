@@ -59,10 +59,15 @@ class World:
 
 @st.composite
 def layouts(draw: st.DrawFn) -> VocabLayout:
-    levels = draw(st.integers(1, 3))
-    side = st.tuples(*[st.integers(1, 3)] * levels)
-    sides = tuple(draw(st.lists(side, max_size=3, unique=True)))
+    depths = draw(st.sampled_from(((), (), (1,), (2,), (3,), (1, 2), (2, 1))))
+    levels = sum(depths) or draw(st.integers(1, 3))
+    side = st.tuples(*[st.integers(1, 3)] * (len(depths) or levels))
+    read = draw(st.lists(side, max_size=3, unique=True))
+    sides = tuple(
+        tuple(n for n, depth in zip(one, depths or (1,) * levels, strict=True) for _ in range(depth)) for one in read
+    )
     return VocabLayout(
+        depths=depths,
         text_size=290,
         levels=tuple(draw(st.lists(st.integers(2, 9), min_size=levels, max_size=levels))),
         text_padding=draw(st.integers(0, 2)),
@@ -88,7 +93,8 @@ def worlds(draw: st.DrawFn, readings: Sequence[str] = ("features", "codes")) -> 
 
 @st.composite
 def any_frames(draw: st.DrawFn, layout: VocabLayout) -> ImageFrame:
-    return ImageFrame(tuple(draw(st.tuples(st.integers(1, 3), st.integers(1, 3))) for _ in layout.levels))
+    read = [draw(st.tuples(st.integers(1, 3), st.integers(1, 3))) for _ in layout.read_levels]
+    return ImageFrame(layout.whole(read))
 
 
 @st.composite
@@ -99,7 +105,8 @@ def drawable(draw: st.DrawFn, layout: VocabLayout) -> tuple[ImageFrame, bool]:
         return layout.frame_of(draw(tag), draw(tag)), True
     if layout.row_ends:
         return draw(any_frames(layout)), False
-    return ImageFrame(tuple((side, side) for side in draw(st.tuples(*[st.integers(1, 3)] * len(layout.levels))))), False
+    read = draw(st.tuples(*[st.integers(1, 3)] * len(layout.read_levels)))
+    return ImageFrame(layout.whole([(side, side) for side in read])), False
 
 
 @st.composite

@@ -1,5 +1,6 @@
 """The nano recipe fits together: its stages name sources there are, and its longest sample fits into a row."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,9 +11,9 @@ from illume.core.errors import ConfigError
 from illume.data.codes import CodeStore
 from illume.data.examples import Examples, Pictures
 from illume.data.mixture import Mixture
+from illume.recipes.blueprint import blueprint
 from illume.recipes.catalog import resolve
 from illume.recipes.data import OpenData, open_data
-from illume.recipes.parts import vocab_layout
 from illume.recipes.recipe import Recipe
 from illume.vocab.messages import ImageFrame
 from illume.vocab.text import PLAIN, TextFormat, train_byte_bpe
@@ -33,10 +34,10 @@ def data() -> OpenData:
 def longest_sample(recipe: Recipe) -> int:
     """In ids, over every source that a stage mixes, with a text tokenizer of the recipe's size."""
     text = TextFormat(train_byte_bpe(data().texts(), 1024, PLAIN.specials), PLAIN)
-    layout = vocab_layout(recipe, text.size, (2048,))
+    layout = replace(blueprint(recipe).layout, text_size=text.size)
     keys = {key for source in data().sources.values() for key in tuple(source.images.keys())}
-    codes = CodeStore(sorted(keys), [np.zeros((len(keys), *GRID), np.int64)])
-    examples = Examples(layout, text, Pictures(ImageFrame((GRID,)), codes), drop=0.0)
+    codes = CodeStore(sorted(keys), [np.zeros((len(keys), *GRID), np.int64) for _ in layout.levels])
+    examples = Examples(layout, text, Pictures(ImageFrame(codes.grids), codes), drop=0.0)
     mixed = {name for stage in recipe.stages for name in stage.mixture}
     sources = [data().sources[name] for name in sorted(mixed)]
     return max(len(examples.sample(source, i, 0)) for source in sources for i in range(len(source)))

@@ -127,6 +127,26 @@ def test_code_vectors_move_codes_alone_and_only_the_projection_learns() -> None:
     assert trained == {"text", "vision", "code_projections.0.weight", "code_projections.1.weight"}
 
 
+def test_without_own_rows_codes_of_equal_vectors_are_one() -> None:
+    """What is learnt of a code holds for its likes, so none can be told from them; other rows stay rows of their own."""
+    model, vectors = unified(), (torch.randn(4, 5), torch.randn(5, 3))
+    vectors[0][1] = vectors[0][0]
+    model.set_code_vectors(vectors, own=False)
+    hidden, first = torch.randn(3, model.config.decoder.width), model.config.code_ranges[0][0]
+    model.head.loss(hidden, torch.tensor([first, first + 1, first + 2])).sum().backward()
+    before = model.head.logits(hidden)
+    assert torch.equal(before[:, first], before[:, first + 1])
+    assert not torch.equal(before[:, first], before[:, first + 2])
+    assert model.head.vision.grad is not None
+    codes = torch.zeros(len(model.head.vision), dtype=torch.bool)
+    for start, stop in model.head.code_ranges:
+        codes[start:stop] = True
+    assert not model.head.vision.grad[codes].any(), "the codes' own rows are to stay out of it"
+    assert model.head.vision.grad[~codes].any()
+    model.fold()
+    assert torch.equal(model.head.logits(hidden), before)
+
+
 @pytest.mark.parametrize("scale", [0.01, 100.0])
 def test_projected_codes_start_as_large_as_learned_rows(scale: float) -> None:
     model = unified(replace(CONFIG, decoder=DecoderConfig(256, 1, 2, 1, 8, 24)))

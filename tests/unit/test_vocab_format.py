@@ -32,6 +32,7 @@ def text_format(template: ChatTemplate = PLAIN) -> TextFormat:
 
 ONE = VocabLayout(text_format().size, (512,), num_sizes=0, row_ends=False, level_markers=False)
 TWO = VocabLayout(text_format().size, (32, 96), sides=tuple((n, 2 * n) for n in range(1, 17)))
+DEEP = VocabLayout(text_format().size, (8, 12), num_sizes=0, row_ends=False, level_markers=False, depths=(2,))
 SMALL, BASE = ImageFrame(((2, 2),)), ImageFrame(((9, 9), (16, 16)))
 
 
@@ -47,6 +48,10 @@ def tiny(first: int, sized: bool = True) -> ImagePart:
 def base(first: int) -> ImagePart:
     codes = tuple((first + i) % 32 for i in range(81)), tuple((first + 5 * i) % 96 for i in range(256))
     return ImagePart(BASE, codes, f"base {first}")
+
+
+def deep(first: int) -> ImagePart:
+    return ImagePart(ImageFrame(((2, 2), (2, 2))), (tuple(range(first, first + 4)),) * 2, f"deep {first}")
 
 
 ODD = "{} {prompt} <|im_end|> </s> <user> <start_of_image> <slot> \u0000\u202e 👩‍👩‍👧 e\u0301 日本\n"
@@ -92,6 +97,9 @@ CASES: dict[str, Case] = {
     "9x9 and 16x16, draw": (prompts.draw("a circle", base(3)), TWO, PLAIN, {}),
     "9x9 and 16x16, edit": (prompts.edit(base(1), "make it blue", base(2)), TWO, PLAIN, {}),
     "9x9 and 16x16, look again": ([*prompts.draw("a circle", base(4)), *LOOK[2:]], TWO, PLAIN, {"prompt": True}),
+    "two codes a feature, edit": (prompts.edit(deep(1), "make it blue", deep(2)), DEEP, PLAIN, {}),
+    "two codes a feature, look again": ([*prompts.draw("a circle", deep(4)), *LOOK[2:]], DEEP, PLAIN, {"prompt": True}),
+    "two codes a feature, read as codes": (prompts.edit(deep(1), "x", deep(2)), DEEP, PLAIN, {"reading": "codes"}),
 }
 
 
@@ -220,6 +228,12 @@ WIDE = ImagePart(ImageFrame(((1, 4),)), ((1, 2, 3, 4),))
 def test_render_refuses(messages: list[Message], keywords: dict[str, Any], words: str) -> None:
     with pytest.raises(FormatError, match=words):
         render(messages, *_one(), **keywords)
+
+
+def test_levels_that_write_the_same_features_have_the_same_grid() -> None:
+    uneven = ImagePart(ImageFrame(((2, 2), (1, 1))), ((1, 2, 3, 4), (1,)), "uneven")
+    with pytest.raises(FormatError, match="same grid, unlike"):
+        render(prompts.draw("x", uneven), DEEP, text_format())
 
 
 def test_render_refuses_a_size_that_would_be_taken_for_the_images_own() -> None:

@@ -75,6 +75,9 @@ def test_what_the_layout_cannot_say_is_refused(call: Any) -> None:
         {"sides": ((1, 2),)},
         {"num_sizes": 1, "sides": ((1,),)},
         {"num_sizes": 2, "sides": ((1, 2), (1, 2))},
+        {"depths": (1,)},
+        {"depths": (2, 1)},
+        {"depths": (2, 0)},
     ],
 )
 def test_a_layout_that_contradicts_itself_is_refused(keywords: dict[str, Any]) -> None:

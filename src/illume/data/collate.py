@@ -20,11 +20,12 @@ B = TypeVar("B", "ImageBatch", "SequenceBatch")
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Pictures and what is said of them."""
+    """Pictures and what is said of them. `views`: further pictures, each sharing one aspect with those of `pixels`."""
 
     pixels: Float[Tensor, "b 3 h w"]
     captions: tuple[str, ...]
     keys: tuple[str, ...]  # of the samples: source and item
+    views: tuple[Float[Tensor, "b 3 h w"], ...] = ()
 
     def to(self, device: torch.device | str) -> "ImageBatch":
         return _moved(self, device)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from illume.data.examples import Examples
 from illume.data.mixture import Draw, Mixture
 from illume.data.packing import pack
 from illume.data.sample import Sample
-from illume.data.sources import Images, Size, name_of
+from illume.data.sources import Images, Size, Source, Viewed, name_of
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class SequenceLoader:
             collate(
                 group or [[]],  # a rank without a row still takes part, with a row of padding
                 self.gallery.image,
-                num_levels=len(self.examples.layout.levels),
+                num_levels=len(self.examples.layout.read_levels),
                 size=self.gallery.size,
                 length=self.row_length if self.fixed_length or not group else None,
             )
@@ -119,7 +119,8 @@ class SequenceLoader:
 class ImageLoader:
     """Single pictures with their captions, for encoder, tokenizer and pixel decoder.
 
-    A record with several images shows one of them, chosen by (seed, source, epoch, item), as is the augmentation.
+    A record with several images shows one of them, chosen by (seed, source, epoch, item), as is the augmentation. Where
+    a source of the mixture has views, every batch has: a picture of a source without them is its own view.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class ImageLoader:
                 f"batches of {batch_size} images cannot be dealt out to {self.share.world_size} processes"
             )
         self.gallery = Gallery(mixture)
+        self.num_views = _num_views(mixture.sources)
 
     def batches(self, step: int) -> list[ImageBatch]:
         """This rank's micro-batches of a step: the same ones whenever asked."""
@@ -148,11 +150,13 @@ class ImageLoader:
 
     def _batch(self, draws: Sequence[Draw]) -> ImageBatch:
         items = [self._item(draw) for draw in draws]
-        names = tuple(name for _, _, name in items)
-        pixels = to_pixels([picture for picture, _, _ in items], names, self.gallery.size)
-        return ImageBatch(pixels, tuple(caption for _, caption, _ in items), names)
+        names = tuple(item.name for item in items)
+        pixels, *views = (
+            to_pixels([item.pictures[i] for item in items], names, self.gallery.size) for i in range(1 + self.num_views)
+        )
+        return ImageBatch(pixels, tuple(item.caption for item in items), names, tuple(views))
 
-    def _item(self, draw: Draw) -> tuple[np.ndarray, str, str]:
+    def _item(self, draw: Draw) -> "_Item":
         source = self.mixture.sources[draw.source]
         name = f"{source.name}[{draw.item}]"
         seed = seed_of("image", self.mixture.seed, source.name, draw.epoch, draw.item)
@@ -160,7 +164,25 @@ class ImageLoader:
             record = source.record(draw.item)
             if not record.images:
                 raise DataError("it has no image")
-            picture = self.gallery.image(record.images[seed % len(record.images)])
+            shown = record.images[seed % len(record.images)]
+            views = source.views(draw.item) if isinstance(source, Viewed) else (shown,) * self.num_views
+            pictures = [self.gallery.image(key) for key in (shown, *views)]
         except IllumeError as error:
             raise DataError(f"sample {name}: {error}") from error
-        return picture if self.augment is None else self.augment(picture, seed), record.text, name
+        if self.augment is not None:
+            pictures = [self.augment(picture, seed) for picture in pictures]
+        return _Item(pictures, record.text, name)
+
+
+class _Item(NamedTuple):
+    pictures: Sequence[np.ndarray]  # its own and its views
+    caption: str
+    name: str
+
+
+def _num_views(sources: Sequence[Source]) -> int:
+    """How many views a picture has. ConfigError where sources disagree."""
+    counts = {len(source.views(0)) for source in sources if isinstance(source, Viewed)}
+    if len(counts) > 1:
+        raise ConfigError(f"sources of one mixture have {sorted(counts)} views of a picture: it has to be one number")
+    return counts.pop() if counts else 0

@@ -1,7 +1,7 @@
 """A source is numbered records and the images they name; this says what one has to offer, and knows none of them."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -49,6 +49,14 @@ class Source(Protocol):
 
     def record(self, index: int) -> Record:
         """Record `index`: the same one whenever asked."""
+
+
+@runtime_checkable
+class Viewed(Protocol):
+    """A source that has further pictures to each record's: see VisionTokenizer.forward."""
+
+    def views(self, index: int) -> tuple[str, ...]:
+        """Keys of pictures that share one aspect each with that of record `index`; as many for every record."""
 
 
 def images_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """The pictures of the generated world by key, rendered on demand; it does not know what is said of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,7 @@ from illume.world import (
     Scene,
     Split,
     WorldConfig,
+    arrange,
     sample_edit_chain,
     sample_edit_pair,
     sample_inpainting,
@@ -35,7 +37,8 @@ class WorldImages:
     Keys: NAME/scene/7, NAME/centred/7 (the scene, its objects in the middle of their cells), NAME/source/7 and
     NAME/target/7, NAME/masked/7 and NAME/painted/7, NAME/turn0/7 to NAME/turn3/7. Pictures are kept once rendered.
     With `nameless`, each scene is painted in random colours that have no name in this world: pictures to learn shapes
-    apart from colours by, which never show a held-out pair, and of which no caption is true.
+    apart from colours by, which never show a held-out pair, and of which no caption is true. There are then
+    NAME/recoloured/7 and NAME/reshaped/7 too: the scene in other such colours, and other shapes in its colours.
     """
 
     def __init__(
@@ -84,7 +87,8 @@ class WorldImages:
         pairs = {"source": self.num_edits, "target": self.num_edits}
         regions = {"masked": self.num_inpaintings, "painted": self.num_inpaintings}
         turns = {f"turn{turn}": self.num_chains for turn in range(TURNS + 1)}
-        return {"scene": self.num_scenes, "centred": self.num_scenes, **pairs, **regions, **turns}
+        views = dict.fromkeys(("recoloured", "reshaped"), self.num_scenes) if self.nameless else {}
+        return {"scene": self.num_scenes, "centred": self.num_scenes, **pairs, **regions, **turns, **views}
 
     def key(self, kind: str, number: int) -> str:
         return f"{self.name}/{kind}/{number}"
@@ -107,7 +111,8 @@ class WorldImages:
     def _palette(self, key: str) -> Mapping[str, RGB]:
         if not self.nameless:
             return COLOURS
-        return nameless_palette(self.config, stream("nameless", self.config.seed, key))
+        of = key.replace("/reshaped/", "/scene/")  # what has other shapes has the colours of the scene itself
+        return nameless_palette(self.config, stream("nameless", self.config.seed, of))
 
     def scene(self, number: int) -> Scene:
         """Scene `number` of the split."""
@@ -134,15 +139,21 @@ class WorldImages:
         return self._chains[number]
 
     def _scene_of(self, kind: str, number: int) -> Scene:
-        if kind == "scene":
+        if kind in ("scene", "recoloured"):
             return self.scene(number)
         if kind == "centred":
             return centred(self.scene(number))
+        if kind == "reshaped":
+            return self._reshaped(number)
         if kind.startswith("turn"):
             first, edits = self.chain(number)
             return (first, *(edit.target for edit in edits))[int(kind.removeprefix("turn"))]
         before, edit = self.edit(number)
         return before if kind == "source" else edit.target
+
+    def _reshaped(self, number: int) -> Scene:
+        rng = stream("reshaped", self.config.seed, self.split, number)
+        return arrange(replace(thing, shape=rng.choice(self.config.shapes)) for thing in self.scene(number))
 
     def _parsed(self, key: str) -> tuple[str, int]:
         """The kind and the number that a key names; DataError where there is no such image."""

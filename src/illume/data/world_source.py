@@ -59,6 +59,20 @@ class WorldSource:
         return self._records[index]
 
 
+class PartedSource(WorldSource):
+    """Pictures in nameless colours, each with two views of it: its shapes in other colours, its colours on other
+    shapes. By these a product quantiser learns to tell shapes with one group of its code and colours with the next."""
+
+    def __init__(self, images: WorldImages, *, name: str = "parted") -> None:
+        if not images.nameless:
+            raise ConfigError("views in other colours are of pictures in nameless colours: set nameless")
+        super().__init__(images, "reconstruct", name=name)
+
+    def views(self, index: int) -> tuple[str, ...]:
+        """Keys: the same shapes, then the same colours."""
+        return self.images.key("recoloured", index), self.images.key("reshaped", index)
+
+
 def to_verdict(spec: Spec, scene: Scene) -> Verdict:
     """The world's true verdict on a scene, as one is written down."""
     found = verdict(spec, scene).items()

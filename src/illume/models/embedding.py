@@ -16,11 +16,18 @@ HEAD_STD = 0.02  # as in the published models of the family
 EMBEDDING_STD = 0.3
 
 
+def random_rows(number: int, width: int, std: float) -> nn.Parameter:
+    """Normal rows. On the meta device nothing is drawn: there torch would import its compiler for it, a second."""
+    rows = torch.empty(number, width)
+    return nn.Parameter(rows if rows.is_meta else rows.normal_(std=std))
+
+
 class SplitRows(nn.Module):
     """A vector an id: parameters `text` [text_rows, d] and `vision` [vision_rows, d].
 
     While codes have vectors (`set_code_vectors`), the row of a code is learned + linear(its frozen codebook vector):
-    codes that look alike start alike. `fold` makes them plain rows again.
+    codes that look alike start alike. Without `own` rows it is the linear part alone: what is learnt of one code holds
+    for those alike, and none can be singled out as never seen. `fold` makes them plain rows again.
     """
 
     std = HEAD_STD  # of the rows at the start
@@ -28,11 +35,12 @@ class SplitRows(nn.Module):
     def __init__(self, text_rows: int, vision_rows: int, width: int, code_ranges: tuple[tuple[int, int], ...]) -> None:
         super().__init__()
         self.code_ranges = tuple((start - text_rows, stop - text_rows) for start, stop in code_ranges)
-        self.text = nn.Parameter(torch.empty(text_rows, width).normal_(std=self.std))
-        self.vision = nn.Parameter(torch.empty(vision_rows, width).normal_(std=self.std))
+        self.text = random_rows(text_rows, width, self.std)
+        self.vision = random_rows(vision_rows, width, self.std)
         self.code_projections = nn.ModuleList()
+        self.own_rows = True
 
-    def set_code_vectors(self, vectors: tuple[Float[Tensor, "_ _"], ...]) -> None:
+    def set_code_vectors(self, vectors: tuple[Float[Tensor, "_ _"], ...], own: bool = True) -> None:
         """Give each level its codebook [codes, dim]. ValueError where the sizes are not those of the code ranges."""
         sizes = tuple(stop - start for start, stop in self.code_ranges)
         if tuple(len(level) for level in vectors) != sizes:
@@ -42,6 +50,10 @@ class SplitRows(nn.Module):
             frozen = codebook.detach().to(self.vision.device, self.vision.dtype, copy=True)
             self.register_buffer(f"code_vectors_{level}", frozen)
             self.code_projections.append(self._projection(frozen))
+        self.own_rows = own
+        if not own:
+            for start, stop in self.code_ranges:
+                self.vision.data[start:stop] = 0
 
     def _projection(self, codebook: Float[Tensor, "k dim"]) -> nn.Linear:
         """Initialised so that the projected vectors have the size of the learned rows, whatever the codebook's."""
@@ -63,7 +75,7 @@ class SplitRows(nn.Module):
             ]
         pieces, done = [], 0
         for (start, stop), codes in zip(self.code_ranges, added, strict=True):
-            pieces += [self.vision[done:start], self.vision[start:stop] + codes]
+            pieces += [self.vision[done:start], self.vision[start:stop] + codes if self.own_rows else codes]
             done = stop
         return torch.cat([*pieces, self.vision[done:]])
 
@@ -94,9 +106,9 @@ class PlaceEmbedding(nn.Module):
 
     def __init__(self, levels: int, max_grid: int, width: int) -> None:
         super().__init__()
-        self.level = nn.Parameter(torch.empty(levels, width).normal_(std=EMBEDDING_STD))
-        self.row = nn.Parameter(torch.empty(max_grid, width).normal_(std=EMBEDDING_STD))
-        self.column = nn.Parameter(torch.empty(max_grid, width).normal_(std=EMBEDDING_STD))
+        self.level = random_rows(levels, width, EMBEDDING_STD)
+        self.row = random_rows(max_grid, width, EMBEDDING_STD)
+        self.column = random_rows(max_grid, width, EMBEDDING_STD)
 
     def forward(self, places: Int[Tensor, "b t 3"]) -> Float[Tensor, "b t d"]:
         """(level, row, column) of every position, -1 three times where there is none: those get zeros."""

@@ -4,6 +4,7 @@ They do not know what the features describe, nor how the codes are laid out as i
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,10 @@ __all__ = [
     "SimVQConfig",
     "VQConfig",
     "build_quantizer",
+    "from_levels",
+    "level_sizes",
+    "level_vectors",
+    "to_levels",
 ]
 
 
@@ -34,11 +39,13 @@ class ProductVQConfig:
     """Small codebooks side by side, each with its own few dimensions; their indices together are one code.
 
     There are as many codes as combinations, so a pairing never seen in training (a known colour of a known shape) has
-    a code all the same (product quantisation, Jégou et al. 2011).
+    a code all the same (product quantisation, Jégou et al. 2011). `apart`: each index is a code of a level of its own
+    instead, and a language model writes the first ones of the whole image, then the second ones with those in view.
     """
 
     kind: Literal["product_vq"] = "product_vq"
     groups: tuple[VQConfig, ...] = (VQConfig(num_codes=8, dim=4),) * 3
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,37 @@ def build_quantizer(config: QuantizerConfig) -> "VQ | ProductVQ | SimVQ":
     return SimVQ(config)
 
 
+def level_sizes(quantizer: "VQ | ProductVQ | SimVQ") -> tuple[int, ...]:
+    """The codebook sizes of the levels that a quantiser's codes are written in: one, or one a group."""
+    if isinstance(quantizer, ProductVQ) and quantizer.config.apart:
+        return tuple(group.num_codes for group in quantizer.config.groups)
+    return (quantizer.num_codes,)
+
+
+def level_vectors(quantizer: "VQ | ProductVQ | SimVQ") -> tuple[Float[Tensor, "k e"], ...]:
+    """What is known of every code of each of these levels."""
+    if isinstance(quantizer, ProductVQ) and quantizer.config.apart:
+        return tuple(group.code_vectors() for group in quantizer.vqs())
+    return (quantizer.code_vectors(),)
+
+
+def to_levels(codes: Int[Tensor, "*b"], sizes: Sequence[int]) -> tuple[Int[Tensor, "*b"], ...]:
+    """Codes as digits in a number system of mixed bases, the leading one first."""
+    digits = []
+    for size in reversed(sizes):
+        digits.append(codes % size)
+        codes = codes // size
+    return tuple(digits[::-1])
+
+
+def from_levels(digits: Sequence[Int[Tensor, "*b"]], sizes: Sequence[int]) -> Int[Tensor, "*b"]:
+    """`to_levels` backwards."""
+    codes = torch.zeros_like(digits[0])
+    for digit, size in zip(digits, sizes, strict=True):
+        codes = codes * size + digit
+    return codes
+
+
 class ProductVQ(nn.Module):
     """Several `VQ` side by side; their indices, read as the digits of a number, are one code."""
 
@@ -79,53 +117,51 @@ class ProductVQ(nn.Module):
     def dim(self) -> int:
         return sum(group.dim for group in self.config.groups)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The codebook size of every group."""
+        return tuple(group.num_codes for group in self.config.groups)
+
     def encode(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
         """One code a feature; the first group's index is the leading digit."""
-        return self._join([group.encode(part) for group, part in self._parts(features)])
+        parts = zip(self.vqs(), self.parts(features), strict=True)
+        return from_levels([vq.encode(part) for vq, part in parts], self.sizes)
 
     def decode(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """The groups' vectors, side by side."""
-        return torch.cat([vq.decode(digit) for vq, digit in zip(self._vqs(), self._digits(codes), strict=True)], dim=-1)
+        digits = zip(self.vqs(), to_levels(codes, self.sizes), strict=True)
+        return torch.cat([vq.decode(digit) for vq, digit in digits], dim=-1)
 
     def code_vectors(self) -> Float[Tensor, "k e"]:
         """The groups' vectors, and one-hot which entry of each: a code never seen shares its parts with others."""
-        codes = torch.arange(self.num_codes, device=self._vqs()[0].codebook.device)
-        sizes = (group.num_codes for group in self.config.groups)
-        parts = [F.one_hot(digit, size) for digit, size in zip(self._digits(codes), sizes, strict=True)]
+        codes = torch.arange(self.num_codes, device=self.vqs()[0].codebook.device)
+        digits = zip(to_levels(codes, self.sizes), self.sizes, strict=True)
         vectors = self.decode(codes[None])[0]
-        return torch.cat([vectors, *(part.to(vectors.dtype) for part in parts)], dim=-1)
+        return torch.cat([vectors, *(F.one_hot(digit, size).to(vectors.dtype) for digit, size in digits)], dim=-1)
 
     def loss(self, features: Float[Tensor, "b n d"]) -> QuantizerLoss:
-        """The mean of the groups' losses; the metrics are of the joint code."""
-        losses = [group.loss(part) for group, part in self._parts(features)]
-        codes = self._join([loss.codes for loss in losses])
+        """The mean of the groups' losses; the metrics are of the joint code, or where they are apart the groups' mean."""
+        losses = [vq.loss(part) for vq, part in zip(self.vqs(), self.parts(features), strict=True)]
+        codes = from_levels([loss.codes for loss in losses], self.sizes)
         quantised = torch.cat([loss.quantised for loss in losses], dim=-1)
         mean = torch.stack([loss.loss for loss in losses]).mean()
-        return QuantizerLoss(quantised, codes, mean, code_metrics(codes, self.num_codes))
+        if not self.config.apart:
+            return QuantizerLoss(quantised, codes, mean, code_metrics(codes, self.num_codes))
+        names = losses[0].metrics
+        metrics = {name: torch.stack([loss.metrics[name] for loss in losses]).mean() for name in names}
+        return QuantizerLoss(quantised, codes, mean, metrics)
 
     def after_step(self, step: int, steps: int) -> None:
-        for group in self._vqs():
+        for group in self.vqs():
             group.after_step(step, steps)
 
-    def _vqs(self) -> list[VQ]:
+    def vqs(self) -> list[VQ]:
+        """The groups' quantisers."""
         return [group for group in self.groups if isinstance(group, VQ)]
 
-    def _parts(self, features: Tensor) -> list[tuple[VQ, Tensor]]:
-        parts = features.split([group.dim for group in self.config.groups], dim=-1)
-        return list(zip(self._vqs(), parts, strict=True))
-
-    def _join(self, digits: list[Tensor]) -> Int[Tensor, "b n"]:
-        codes = torch.zeros_like(digits[0])
-        for group, digit in zip(self.config.groups, digits, strict=True):
-            codes = codes * group.num_codes + digit
-        return codes
-
-    def _digits(self, codes: Int[Tensor, "*b"]) -> list[Tensor]:
-        digits = []
-        for group in reversed(self.config.groups):
-            digits.append(codes % group.num_codes)
-            codes = codes // group.num_codes
-        return digits[::-1]
+    def parts(self, features: Float[Tensor, "b n d"]) -> tuple[Float[Tensor, "b n _"], ...]:
+        """Each group's own dimensions of the features."""
+        return features.split([group.dim for group in self.config.groups], dim=-1)
 
 
 class SimVQ(nn.Module):

@@ -54,6 +54,11 @@ class ReconstructionTokenizer(nn.Module):
         return (self.quantizer.num_codes,)
 
     @property
+    def depths(self) -> tuple[int, ...]:
+        """One level of the sequence: see VisionTokenizer."""
+        return (1,)
+
+    @property
     def dims(self) -> tuple[int, ...]:
         """The width of the code's vectors."""
         return (self.quantizer.dim,)

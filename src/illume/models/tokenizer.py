@@ -14,13 +14,25 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from illume.core.checkpoint import load_tensors, save_tensors
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ModelError
 from illume.core.files import write_json
+from illume.core.tensors import load_tensors, save_tensors
 from illume.models.folder import read_config
 from illume.models.layers import Block
-from illume.models.quantizer import VQ, ProductVQ, QuantizerConfig, QuantizerLoss, SimVQ, VQConfig, build_quantizer
+from illume.models.quantizer import (
+    VQ,
+    ProductVQ,
+    QuantizerConfig,
+    QuantizerLoss,
+    SimVQ,
+    VQConfig,
+    build_quantizer,
+    from_levels,
+    level_sizes,
+    level_vectors,
+    to_levels,
+)
 from illume.models.vision_encoder import Grid, VisionEncoder, encoder_from_spec
 
 FORMAT_VERSION = 1
@@ -87,9 +99,20 @@ class Level(nn.Module):
         x = self.from_code(vectors)
         return self.proj_out(self.blocks_out(x + grid_positions(grid, x)))
 
-    def forward(self, features: Float[Tensor, "b n d"], grid: Grid) -> LevelPass:
-        quantized = self.quantizer.loss(self.before(features, grid))
+    def forward(
+        self, features: Float[Tensor, "b n d"], grid: Grid, views: tuple[Float[Tensor, "b n d"], ...] = ()
+    ) -> LevelPass:
+        """With `views`, group i of the code is taken from the features of view i, and all are to give `features` back:
+        so a group can only hold what its view shares with the image (see VisionTokenizer.forward)."""
+        vectors = self.before(features, grid) if not views else self._gathered(views, grid)
+        quantized = self.quantizer.loss(vectors)
         return LevelPass(features, self.after(quantized.quantised, grid), quantized)
+
+    def _gathered(self, views: tuple[Float[Tensor, "b n d"], ...], grid: Grid) -> Float[Tensor, "b n e"]:
+        if not isinstance(self.quantizer, ProductVQ) or len(self.quantizer.sizes) != len(views):
+            raise ModelError(f"{len(views)} views of each image, for a quantiser that has not as many groups")
+        before = self.before(torch.cat(views), grid).chunk(len(views))
+        return torch.cat([self.quantizer.parts(vectors)[group] for group, vectors in enumerate(before)], dim=-1)
 
 
 class VisionTokenizer(nn.Module):
@@ -114,8 +137,13 @@ class VisionTokenizer(nn.Module):
 
     @property
     def num_codes(self) -> tuple[int, ...]:
-        """The size of each level's codebook."""
-        return tuple(level.quantizer.num_codes for level in self._levels())
+        """The size of every codebook that an image's codes are of, one a level of the sequence."""
+        return tuple(size for level in self._levels() for size in level_sizes(level.quantizer))
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """How many levels of the sequence write each of the encoder's outputs: see VocabLayout."""
+        return tuple(len(level_sizes(level.quantizer)) for level in self._levels())
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -128,12 +156,13 @@ class VisionTokenizer(nn.Module):
         return self.encoder.strides
 
     def grids(self, size: tuple[int, int]) -> tuple[Grid, ...]:
-        """The grid of each level for an image of (height, width) pixels."""
-        return self.encoder.grids(size)
+        """The grid of codes of each level of the sequence for an image of (height, width) pixels."""
+        pairs = zip(self.encoder.grids(size), self.depths, strict=True)
+        return tuple(grid for grid, depth in pairs for _ in range(depth))
 
     def code_vectors(self) -> tuple[Float[Tensor, "k e"], ...]:
-        """What is known of every code, a level: see Quantizer."""
-        return tuple(level.quantizer.code_vectors() for level in self._levels())
+        """What is known of every code, a level of the sequence: see Quantizer."""
+        return tuple(vectors for level in self._levels() for vectors in level_vectors(level.quantizer))
 
     def targets(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[tuple[Float[Tensor, "b _ _"], Grid], ...]:
         """The encoder's features, normalised: what the levels read and what they are to give back. No gradient."""
@@ -141,26 +170,39 @@ class VisionTokenizer(nn.Module):
             return tuple((normalised(features), grid) for features, grid in self.encoder(pixels))
 
     def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[Int[Tensor, "b _ _"], ...]:
-        """One grid of codes a level."""
-        found = []
+        """One grid of codes a level of the sequence."""
+        found: list[Tensor] = []
         for level, (features, grid) in zip(self._levels(), self.targets(pixels), strict=True):
             codes = level.quantizer.encode(level.before(features, grid))
-            found.append(rearrange(codes, "b (h w) -> b h w", h=grid[0]))
+            digits = to_levels(codes, level_sizes(level.quantizer))
+            found += [rearrange(digit, "b (h w) -> b h w", h=grid[0]) for digit in digits]
         return tuple(found)
 
     def decode(self, codes: tuple[Int[Tensor, "b _ _"], ...]) -> tuple[Float[Tensor, "b _ _"], ...]:
         """The encoder's features, normalised, as the codes tell them."""
-        if len(codes) != len(self.levels):
-            raise ModelError(f"{len(codes)} grids of codes for {len(self.levels)} levels")
-        return tuple(
-            level.after(level.quantizer.decode(c.flatten(1)), (c.shape[1], c.shape[2]))
-            for level, c in zip(self._levels(), codes, strict=True)
-        )
+        if len(codes) != len(self.num_codes):
+            raise ModelError(f"{len(codes)} grids of codes for {len(self.num_codes)} levels")
+        found, left = [], list(codes)
+        for level, depth in zip(self._levels(), self.depths, strict=True):
+            digits, left = left[:depth], left[depth:]
+            joined = from_levels([digit.flatten(1) for digit in digits], level_sizes(level.quantizer))
+            found.append(level.after(level.quantizer.decode(joined), (digits[0].shape[1], digits[0].shape[2])))
+        return tuple(found)
 
-    def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[LevelPass, ...]:
-        """Through the codes and back, with gradients for everything but the encoder."""
-        pairs = zip(self._levels(), self.targets(pixels), strict=True)
-        return tuple(level(features, grid) for level, (features, grid) in pairs)
+    def forward(
+        self, pixels: Float[Tensor, "b 3 h w"], views: tuple[Float[Tensor, "b 3 h w"], ...] = ()
+    ) -> tuple[LevelPass, ...]:
+        """Through the codes and back, with gradients for everything but the encoder.
+
+        `views`: for every group of a product quantiser, pictures that share with `pixels` what the group is to hold and
+        differ in the rest (the same shapes in other colours; the same colours on other shapes). The codes are then
+        gathered from the views, a group from each, so that no group can tell what belongs to another.
+        """
+        targets = self.targets(pixels)
+        seen = [self.targets(view) for view in views]
+        return tuple(
+            level(*targets[i], tuple(levels[i][0] for levels in seen)) for i, level in enumerate(self._levels())
+        )
 
     def after_step(self, step: int, steps: int) -> None:
         """Let the codebooks that follow statistics move; called when `step` of `steps` are done."""

@@ -63,10 +63,11 @@ class Unified(nn.Module):
         if self.config.decoder.tied:
             self.head.tie_text(self.embedding.text)
 
-    def set_code_vectors(self, vectors: tuple[Float[Tensor, "_ _"], ...]) -> None:
-        """Code rows of embedding and head become learned + linear(frozen vector), one codebook [codes, dim] a level."""
-        self.embedding.set_code_vectors(vectors)
-        self.head.set_code_vectors(vectors)
+    def set_code_vectors(self, vectors: tuple[Float[Tensor, "_ _"], ...], own: bool = True) -> None:
+        """Code rows of embedding and head become learned + linear(frozen vector), one codebook [codes, dim] a level;
+        without `own` rows, linear(frozen vector) alone."""
+        self.embedding.set_code_vectors(vectors, own)
+        self.head.set_code_vectors(vectors, own)
 
     def fold(self) -> None:
         """Make code rows plain rows again, without changing the function."""

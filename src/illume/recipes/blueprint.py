@@ -43,10 +43,10 @@ def blueprint(recipe: Recipe) -> Blueprint:
         tokenizer = build_tokenizer(recipe.tokenizer, copy.deepcopy(encoder))
         check_grids(recipe, encoder, tokenizer)
         painter = shaped_pixel_decoder(recipe.pixel_decoder, tokenizer.dims)
-        layout = vocab_layout(recipe, text_size, tokenizer.num_codes)
+        layout = vocab_layout(recipe, text_size, tokenizer)
         model = Unified(unified_config(recipe, layout, recipe.decoder.shape), copy.deepcopy(encoder))
         if recipe.code_vectors:
-            model.set_code_vectors(tuple(torch.empty(q.num_codes, q.dim) for q in tokenizer.quantizers))
+            model.set_code_vectors(tokenizer.code_vectors(), recipe.code_rows)
         if recipe.lora is not None:
             add_lora(model.decoder, recipe.lora)
         stages: list[tuple[Stage, Objective]] = [

@@ -22,7 +22,7 @@ from illume.data.records import TaskName
 from illume.data.records_source import RecordsFile
 from illume.data.sources import Images, Source
 from illume.data.world_images import WorldImages
-from illume.data.world_source import WorldSource
+from illume.data.world_source import PartedSource, WorldSource
 from illume.models.vision_encoder import PretrainedEncoderConfig
 from illume.recipes.recipe import FolderData, MixedData, Recipe, RecordsData, SourceConfig, WorldData
 from illume.train.stage import Stage
@@ -125,8 +125,13 @@ def _open_world(data: WorldData, size: int, mixed: Collection[str]) -> OpenData:
         raise ConfigError(f"image_size {size} is not the world's: data.world.size is {data.world.size}")
     images = WorldImages(data.world, "train", data.num_scenes, data.num_scenes)
     sources: dict[str, Source] = {task: WorldSource(images, task, variants=data.variants) for task in WORLD_TASKS}
-    nameless = WorldSource(WorldImages(data.world, "train", data.num_scenes, nameless=True), "reconstruct")
-    shown: dict[str, Source] = {"scenes": sources["caption"], "edits": sources["edit"], "nameless": nameless}
+    nameless = WorldImages(data.world, "train", data.num_scenes, nameless=True)
+    shown: dict[str, Source] = {
+        "scenes": sources["caption"],
+        "edits": sources["edit"],
+        "nameless": WorldSource(nameless, "reconstruct"),
+        "parted": PartedSource(nameless),
+    }
     if "inpaint" in mixed:
         regions = WorldImages(data.world, "train", 0, name="regions-train", num_inpaintings=data.num_scenes)
         sources["inpaint"] = shown["regions"] = WorldSource(regions, "inpaint")

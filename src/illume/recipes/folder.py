@@ -26,6 +26,7 @@ LANGUAGE = (
     "frame",
     "grid_positions",
     "code_vectors",
+    "code_rows",
     "row_length",
     "rows_per_batch",
     "drop",
@@ -34,7 +35,7 @@ LANGUAGE = (
     "reading",
 )
 # Fields younger than runs that go on without them: at these values, and any field that is None, they name nothing.
-ADDED: Mapping[str, Any] = {"reading": "features"}
+ADDED: Mapping[str, Any] = {"reading": "features", "code_rows": True}
 # The same of data, by their kind.
 ADDED_TO_DATA: Mapping[str, Mapping[str, Any]] = {
     "mixed": {"held_out": 0.0},

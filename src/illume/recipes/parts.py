@@ -126,9 +126,11 @@ def tokenizer_objective(tokenizer: AnyTokenizer, decoder: PixelDecoder, steps: i
 def check_grids(recipe: Recipe, encoder: VisionEncoder, tokenizer: AnyTokenizer) -> None:
     """ConfigError where an image that is read and one that is drawn would have frames of different grids."""
     size = (recipe.image_size, recipe.image_size)
-    if recipe.reading == "features" and encoder.grids(size) != tokenizer.grids(size):
+    reading, depths = encoder.grids(size), tokenizer.depths
+    written = [grid for grid, depth in zip(reading, depths, strict=False) for _ in range(depth)]
+    if recipe.reading == "features" and (len(reading) != len(depths) or tuple(written) != tokenizer.grids(size)):
         raise ConfigError(
-            f"the encoder reads {recipe.image_size} pixels as grids {encoder.grids(size)}, the tokenizer writes "
+            f"the encoder reads {recipe.image_size} pixels as grids {reading}, the tokenizer writes "
             f"{tokenizer.grids(size)}: change tokenizer.network.channels or unshuffle, or set reading=codes"
         )
 
@@ -164,12 +166,13 @@ def encoded(folder: RunFolder, data: OpenData, tokenizer: AnyTokenizer) -> CodeS
     return CodeStore.merge(stores)
 
 
-def vocab_layout(recipe: Recipe, text_size: int, levels: tuple[int, ...]) -> VocabLayout:
+def vocab_layout(recipe: Recipe, text_size: int, tokenizer: AnyTokenizer) -> VocabLayout:
     """The vocabulary of a recipe's model. One that reads codes has its drawings before it as they are."""
     frame = recipe.frame
     return VocabLayout(
         text_size,
-        levels,
+        tokenizer.num_codes,
+        depths=tokenizer.depths if max(tokenizer.depths) > 1 else (),
         num_sizes=frame.num_sizes,
         row_ends=frame.row_ends,
         level_markers=frame.level_markers,
@@ -201,7 +204,7 @@ def language_model(
         seed_module(recipe, "lora")
         add_lora(model.decoder, recipe.lora)
     if recipe.code_vectors:
-        model.set_code_vectors(code_vectors)
+        model.set_code_vectors(code_vectors, recipe.code_rows)
     return model
 
 

@@ -211,7 +211,8 @@ class Recipe:
 
     encoder_stage, where there is one, trains the vision encoder from the captions (sigmoid contrastive, plus pixels);
     a pretrained encoder needs none. `grid_positions` is the largest grid of the two-dimensional positions (0: none).
-    `code_vectors`: the rows of codes also follow from their codebook vectors while training. A reconstruction tokenizer
+    `code_vectors`: the rows of codes also follow from their codebook vectors while training; with `code_rows` false,
+    from these alone (models/embedding.py). A reconstruction tokenizer
     is trained together with a convolutional pixel decoder, which pixel_stage, where there is one, then trains further.
     `lora`: the language model's weights stay, maps of low rank beside them move; adapter and vision rows move whole.
     reading "codes": images enter as codes of the tokenizer instead of features, and a drawn one is not read again.
@@ -233,6 +234,7 @@ class Recipe:
     frame: FrameConfig = FrameConfig()
     grid_positions: int = 0
     code_vectors: bool = False
+    code_rows: bool = True
     contrast: ContrastConfig = ContrastConfig(text_size=0)
     row_length: int = 128
     rows_per_batch: int = 64
@@ -253,6 +255,8 @@ class Recipe:
                 )
         elif self.pixel_stage is None:
             raise ValueError("pixel_stage is missing: only a reconstruction tokenizer's pixel decoder can do without")
+        if not (self.code_rows or self.code_vectors):
+            raise ValueError("code_rows is false, and so is code_vectors: codes would have no rows at all")
         if self.reading == "codes" and (detailed := _in_detail(self.data)):
             raise ValueError(f"data.{detailed[0]}: images read as codes are not read in slices")
 

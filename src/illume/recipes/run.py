@@ -59,7 +59,7 @@ def train(folder: RunFolder, data: OpenData, text: TextFormat) -> Illume:
         pixel_decoder = parts.pixel_decoder(folder, data, tokenizer, painter)
     with folder.part("codes"):
         codes = parts.encoded(folder, data, tokenizer)
-    layout = parts.vocab_layout(recipe, text.size, tokenizer.num_codes)
+    layout = parts.vocab_layout(recipe, text.size, tokenizer)
     model = parts.language_model(recipe, layout, encoder, tokenizer.code_vectors())
     size = (recipe.image_size, recipe.image_size)
     made = Parts(model, layout, text, tokenizer, pixel_decoder, size, recipe.generation, recipe.reading)

@@ -14,6 +14,8 @@ from illume.train.objective import Loss
 class TokenizerObjective:
     """Cosine and smooth-L1 on the features, and the quantisers' own losses; a mean over levels. No loss on pixels.
 
+    Where a batch has views, the groups of the code are taken from them: see VisionTokenizer.forward.
+
     `steps` is the length of the training, of which the quantisers' phases are shares. Gradients are a mean over images;
     the codebooks' statistics add up over micro-batches and processes inside `after_step`.
     """
@@ -33,7 +35,7 @@ class TokenizerObjective:
         """Metrics of each level end in its number."""
         values: list[Tensor] = []
         metrics: dict[str, float | Tensor] = {}
-        for number, level in enumerate(self.tokenizer(batch.pixels)):
+        for number, level in enumerate(self.tokenizer(batch.pixels, batch.views)):
             features = feature_loss(level.rebuilt, level.target)
             values.append(features + level.quantizer.loss)
             metrics |= {f"{name}_{number}": value for name, value in _metrics(level, features).items()}

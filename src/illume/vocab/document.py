@@ -28,6 +28,8 @@ a turn is generated. All of them follow the same frame steps, so they cannot dis
 - A drawn image that anything follows is read again at once, so that the model sees what the person sees.
 - Loss is on the content and the end of an assistant's turn; never on slots, openings, or what others say.
 - A user's text never becomes a special token, whatever it spells.
+- An image has a grid of codes a level, written one level after the other. Where several levels write one grid of
+  features (`depths`), it is read through one slot a feature all the same.
 - Inside an image each input carries the two-dimensional place of the code it predicts; a slot carries its own.
 """
 

@@ -3,8 +3,10 @@
 It does not know text tokenizers, conversations or turns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import accumulate
 
 from illume.core.errors import FormatError
 from illume.vocab.messages import Grid, ImageFrame
@@ -32,7 +34,8 @@ class VocabLayout:
     `sides` says what the size tags mean: with height tag i an image has `sides[i][l]` rows of codes at level l, with
     width tag i as many columns. Empty: tags are not tied to grids, and no frame can be sized.
     `row_ends` and `level_markers` belong to frames; `reread` says that a drawn image is read again before anything
-    follows it.
+    follows it. `depths` says how many levels, one after the other, write each grid of features that is read (empty: one
+    each): a feature told by several codes is still read through one slot.
     """
 
     text_size: int
@@ -43,12 +46,17 @@ class VocabLayout:
     level_markers: bool = True
     reread: bool = True
     sides: tuple[tuple[int, ...], ...] = ()
+    depths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.text_size < 1 or not self.levels or min(self.levels) < 1:
             raise ValueError("a layout needs at least one text id and one codebook level, each level one code or more")
         if self.text_padding < 0 or self.num_sizes < 0:
             raise ValueError("text_padding and num_sizes are counts, not negative")
+        if self.depths and (min(self.depths) < 1 or sum(self.depths) != len(self.levels)):
+            raise ValueError(
+                f"depths {self.depths} part the {len(self.levels)} levels: they are counts that add up to it"
+            )
         self._check_sides()
 
     def _check_sides(self) -> None:
@@ -58,6 +66,12 @@ class VocabLayout:
             raise ValueError(f"each entry of sides gives one positive count for each of the {len(self.levels)} levels")
         if len(set(self.sides)) != len(self.sides):
             raise ValueError("two size tags mean the same side: a frame would not say which of them it has")
+
+    @cached_property
+    def read_levels(self) -> tuple[int, ...]:
+        """The levels whose grids have slots where an image is read: the first of each grid of features."""
+        depths = self.depths or (1,) * len(self.levels)
+        return tuple(accumulate(depths, initial=0))[:-1]
 
     @cached_property
     def markers(self) -> tuple[str, ...]:
@@ -143,6 +157,11 @@ class VocabLayout:
             raise FormatError(f"size tags are in [0, {self.num_sizes}), not {height} and {width}")
         return ImageFrame(tuple(zip(self.sides[height], self.sides[width], strict=True)))
 
+    def whole(self, grids: Sequence[Grid]) -> tuple[Grid, ...]:
+        """The grid of every level, given those that are read."""
+        depths = self.depths or (1,) * len(self.levels)
+        return tuple(grid for grid, depth in zip(grids, depths, strict=True) for _ in range(depth))
+
     def tags_of(self, frame: ImageFrame) -> tuple[int, int]:
         """The (height, width) tags of a frame; FormatError if no pair of tags means it."""
         rows, columns = tuple(g[0] for g in frame.grids), tuple(g[1] for g in frame.grids)
@@ -177,9 +196,11 @@ def read_frame(layout: VocabLayout, frame: ImageFrame) -> tuple[Step, ...]:
 def _frame(layout: VocabLayout, frame: ImageFrame, written: bool) -> tuple[Step, ...]:
     if len(frame.grids) != len(layout.levels):
         raise FormatError(f"a frame of {len(frame.grids)} levels in a layout of {len(layout.levels)}")
+    if frame.grids != layout.whole([frame.grids[level] for level in layout.read_levels]):
+        raise FormatError(f"levels that write the same features have the same grid, unlike {frame.grids}")
     steps = [_marker(layout, "start_of_image")]
-    for level, grid in enumerate(frame.grids):
-        inside = _cells(layout, level, grid, written)
+    for level in range(len(layout.levels)) if written else layout.read_levels:
+        inside = _cells(layout, level, frame.grids[level], written)
         if layout.level_markers:
             inside = [_marker(layout, f"start_of_level{level}"), *inside, _marker(layout, f"end_of_level{level}")]
         steps += inside

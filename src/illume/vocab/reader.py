@@ -143,12 +143,12 @@ class Reader:
     def _read_frame(self) -> ImageFrame:
         """The grids of the slots from here on: as `slots` says, or squares."""
         grids, start = [], self._first_cell(self.position)
-        for _ in self.layout.levels:
+        for _ in self.layout.read_levels:
             run = self.slots.get(start)
             grid = run.grid if run else self._square(self._run_length(start))
             grids.append(grid)
             start += grid[0] * grid[1] + 2 * self.layout.level_markers
-        return ImageFrame(tuple(grids))
+        return ImageFrame(self.layout.whole(grids))
 
     def _run_length(self, start: int) -> int:
         stop = start

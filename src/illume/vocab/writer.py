@@ -16,7 +16,10 @@ Reading = Literal["features", "codes"]
 
 @dataclass(frozen=True)
 class Slots:
-    """A run of rows*columns positions, from `start`, whose embeds are replaced by features of one level of an image."""
+    """A run of rows*columns positions, from `start`, whose embeds are replaced by features of an image.
+
+    `level` is that of the features: which of an encoder's outputs they are.
+    """
 
     start: int
     level: int
@@ -86,8 +89,8 @@ class Writer:
     def read(self, image: ImagePart) -> None:
         for step in read_frame(self.layout, image.frame):
             if step.place is not None and step.place[1:] == (0, 0):
-                level = step.place[0]
-                self.slots.append(Slots(len(self.ids), level, image.frame.grids[level], image.image))
+                level = self.layout.read_levels.index(step.place[0])
+                self.slots.append(Slots(len(self.ids), level, image.frame.grids[step.place[0]], image.image))
             self.ids.append(step.ids.start)
             self.loss.append(False)
             self.own_places.append(step.place)
