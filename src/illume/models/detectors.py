@@ -17,26 +17,45 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForObjectDetection,
-    AutoModelForUniversalSegmentation,
     AutoTokenizer,
     CLIPModel,
+    Mask2FormerConfig,
+    Mask2FormerModel,
+    Mask2FormerPreTrainedModel,
 )
 
 from illume.core.errors import ModelError
 from illume.models.detection import Box, Detection
 
-SEGMENTERS = ("mask2former", "maskformer")  # model types that say which pixels, not only which box
 _MOST_SEGMENTS = 100  # what mmdetection keeps of a picture, best first
 
 
-class Detector:
-    """An object detector (DETR, YOLOS, RT-DETR, ...) or an instance segmenter (Mask2Former: GenEval's own)."""
+class Segmenter(Mask2FormerPreTrainedModel):
+    """Mask2Former as published for transformers, without its loss, which alone would need scipy."""
 
-    def __init__(self, model: nn.Module, processor: Any, labels: Mapping[int, str], segments: bool) -> None:
+    def __init__(self, config: Mask2FormerConfig) -> None:
+        super().__init__(config)
+        self.model = Mask2FormerModel(config)
+        self.class_predictor = nn.Linear(config.hidden_dim, len(config.id2label or {}) + 1)
+        self._keys_to_ignore_on_load_unexpected = [r"^criterion\."]
+        self.post_init()
+
+    def forward(
+        self, pixel_values: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b q k"], Float[Tensor, "b q _ _"]]:
+        """Logits of the classes of each query, the last one "nothing", and of its mask."""
+        seen = self.model(pixel_values=pixel_values, output_hidden_states=True)
+        queries = rearrange(seen.transformer_decoder_intermediate_states[-1], "q b d -> b q d")
+        return self.class_predictor(queries), seen.masks_queries_logits[-1]
+
+
+class Detector:
+    """An object detector (DETR, YOLOS, RT-DETR, ...) or an instance segmenter (Mask2Former, GenEval's own)."""
+
+    def __init__(self, model: nn.Module, processor: Any, labels: Mapping[int, str]) -> None:
         self.model = model.eval().requires_grad_(False)
         self.processor = processor
         self.labels = dict(labels)
-        self.segments = segments
 
     @torch.inference_mode()
     def detect(self, pictures: UInt8[np.ndarray, "b h w 3"]) -> list[list[Detection]]:
@@ -44,7 +63,7 @@ class Detector:
         size = (pictures.shape[1], pictures.shape[2])
         made = self.processor(images=list(pictures), return_tensors="pt", input_data_format="channels_last")
         seen = self.model(pixel_values=made["pixel_values"].to(_where(self.model)))
-        found = self._segments(seen, size) if self.segments else self._boxes(seen, size, len(pictures))
+        found = self._segments(seen, size) if isinstance(seen, tuple) else self._boxes(seen, size, len(pictures))
         return [sorted(one, key=lambda detection: -detection.score) for one in found]
 
     def _boxes(self, seen: Any, size: tuple[int, int], number: int) -> list[list[Detection]]:
@@ -55,9 +74,8 @@ class Detector:
         rows = zip(row["labels"].tolist(), row["scores"].tolist(), row["boxes"].tolist(), strict=True)
         return [Detection(self.labels[label], score, _box(box)) for label, score, box in rows]
 
-    def _segments(self, seen: Any, size: tuple[int, int]) -> list[list[Detection]]:
-        both = zip(seen.class_queries_logits.float(), seen.masks_queries_logits.float(), strict=True)
-        return [self._of_queries(classes, masks, size) for classes, masks in both]
+    def _segments(self, seen: tuple[Tensor, Tensor], size: tuple[int, int]) -> list[list[Detection]]:
+        return [self._of_queries(classes, masks, size) for classes, masks in zip(*seen, strict=True)]
 
     def _of_queries(
         self, classes: Float[Tensor, "q k"], masks: Float[Tensor, "q _ _"], size: tuple[int, int]
@@ -116,13 +134,12 @@ def load_detector(name: str | Path, device: torch.device | str = "cpu") -> Detec
     """The detector of a folder or of a hub name. ModelError where it is none, or of a kind that is not read here."""
     try:
         config = AutoConfig.from_pretrained(str(name))
-        segments = config.model_type in SEGMENTERS
-        made = AutoModelForUniversalSegmentation if segments else AutoModelForObjectDetection
-        model = made.from_pretrained(str(name)).to(device)
+        made = Segmenter if isinstance(config, Mask2FormerConfig) else AutoModelForObjectDetection
+        model: Any = made.from_pretrained(str(name))
         processor = AutoImageProcessor.from_pretrained(str(name))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{name}: no object detector that transformers reads: {error}") from error
-    return Detector(model, processor, config.id2label, segments)
+    return Detector(model.to(device), processor, config.id2label)
 
 
 def load_matcher(name: str | Path, device: torch.device | str = "cpu") -> Matcher:
