@@ -9,7 +9,9 @@ from torch import Tensor
 
 from illume.core.errors import ModelError
 from illume.data.collate import ImageBatch
+from illume.models.convolutional import ConvolutionalDecoderConfig
 from illume.models.quantizer import ProductVQConfig, VQConfig, from_levels, to_levels
+from illume.models.reconstruction import ReconstructionConfig, ReconstructionTokenizer
 from illume.models.tokenizer import LevelConfig, TokenizerConfig, VisionTokenizer
 from illume.models.vision_encoder import EncoderConfig, Tap, build_encoder
 from illume.train.tokenizer_objective import TokenizerObjective
@@ -100,3 +102,19 @@ def test_views_need_a_product_of_codebooks() -> None:
     made = tokenizer(JOINT, outputs=2)
     with pytest.raises(ModelError, match="2 views of each image"):
         made(pixels(), (pixels(), pixels()))
+
+
+def test_a_reconstruction_tokenizer_tells_groups_apart_too() -> None:
+    network = ConvolutionalDecoderConfig(channels=(4, 8), groups=2)
+    joint, apart = (
+        ReconstructionTokenizer(ReconstructionConfig(quantizer=replace(JOINT, apart=told), network=network))
+        for told in (False, True)
+    )
+    apart.load_state_dict(joint.state_dict())
+    (codes,), levels = joint.eval().encode(pixels()), apart.eval().encode(pixels())
+    assert (joint.num_codes, apart.num_codes, apart.depths) == ((15,), (3, 5), (2,))
+    assert apart.grids((16, 16)) == joint.grids((16, 16)) * 2
+    assert torch.equal(codes, levels[0] * 5 + levels[1])
+    assert torch.equal(joint.decode((codes,))[0], apart.decode(levels)[0])
+    with pytest.raises(ModelError, match="1 grids of codes for 2 levels"):
+        apart.decode((codes,))

@@ -17,7 +17,14 @@ from illume.core.files import write_json
 from illume.core.tensors import load_tensors, save_tensors
 from illume.models.convolutional import ConvolutionalDecoderConfig, ConvolutionalEncoder
 from illume.models.folder import read_config
-from illume.models.quantizer import QuantizerConfig, build_quantizer
+from illume.models.quantizer import (
+    QuantizerConfig,
+    build_quantizer,
+    from_levels,
+    level_sizes,
+    level_vectors,
+    to_levels,
+)
 from illume.models.tokenizer import FORMAT_VERSION, AnyQuantizer, lasting, load_lasting
 from illume.models.vision_encoder import Grid
 from illume.models.vq import QuantizerLoss, VQConfig
@@ -51,12 +58,13 @@ class ReconstructionTokenizer(nn.Module):
 
     @property
     def num_codes(self) -> tuple[int, ...]:
-        return (self.quantizer.num_codes,)
+        """The size of every codebook that an image's codes are of: see VisionTokenizer."""
+        return level_sizes(self.quantizer)
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """One level of the sequence: see VisionTokenizer."""
-        return (1,)
+        """How many levels of the sequence write the one grid of vectors."""
+        return (len(self.num_codes),)
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -69,15 +77,15 @@ class ReconstructionTokenizer(nn.Module):
         return (self.config.network.stride,)
 
     def grids(self, size: tuple[int, int]) -> tuple[Grid, ...]:
-        """The grid of codes for an image of (height, width) pixels. ModelError where it does not divide."""
+        """The grid of codes, a level, for an image of (height, width) pixels. ModelError where it does not divide."""
         stride = self.config.network.stride
         if size[0] % stride or size[1] % stride:
             raise ModelError(f"an image of {size[0]}x{size[1]} pixels does not divide into strides of {stride} pixels")
-        return ((size[0] // stride, size[1] // stride),)
+        return ((size[0] // stride, size[1] // stride),) * len(self.num_codes)
 
     def code_vectors(self) -> tuple[Float[Tensor, "k e"], ...]:
-        """What is known of every code: see Quantizer."""
-        return (self.quantizer.code_vectors(),)
+        """What is known of every code, a level: see Quantizer."""
+        return level_vectors(self.quantizer)
 
     def vectors(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
         """What is to be quantised."""
@@ -85,15 +93,16 @@ class ReconstructionTokenizer(nn.Module):
         return rearrange(self.network(pixels), "b d r q -> b (r q) d")
 
     def encode(self, pixels: Float[Tensor, "b 3 h w"]) -> tuple[Int[Tensor, "b _ _"], ...]:
-        """One grid of codes."""
-        ((rows, _),) = self.grids((pixels.shape[2], pixels.shape[3]))
-        return (rearrange(self.quantizer.encode(self.vectors(pixels)), "b (r q) -> b r q", r=rows),)
+        """One grid of codes a level."""
+        rows = self.grids((pixels.shape[2], pixels.shape[3]))[0][0]
+        levels = to_levels(self.quantizer.encode(self.vectors(pixels)), self.num_codes)
+        return tuple(rearrange(level, "b (r q) -> b r q", r=rows) for level in levels)
 
     def decode(self, codes: tuple[Int[Tensor, "b _ _"], ...]) -> tuple[Float[Tensor, "b _ _"], ...]:
         """The vectors of these codes, row-major."""
-        if len(codes) != 1:
-            raise ModelError(f"{len(codes)} grids of codes for 1 level")
-        return (self.quantizer.decode(codes[0].flatten(1)),)
+        if len(codes) != len(self.num_codes):
+            raise ModelError(f"{len(codes)} grids of codes for {len(self.num_codes)} levels")
+        return (self.quantizer.decode(from_levels([level.flatten(1) for level in codes], self.num_codes)),)
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> QuantizerLoss:
         """Quantised, with a gradient that passes straight through; what the decoder paints while both learn."""

@@ -41,7 +41,8 @@ def stored_grids(folder: str | Path, size: tuple[int, int]) -> tuple[Grid, ...]:
     plain = read_config(path, FORMAT_VERSION)
     with torch.device("meta"):
         if _class_of(plain, path) is VisionTokenizer:
-            return encoder_from_spec(plain["encoder"]).grids(size)
+            config = from_dict(TokenizerConfig, plain["tokenizer"], str(path))
+            return VisionTokenizer(config, encoder_from_spec(plain["encoder"])).grids(size)
         return ReconstructionTokenizer(from_dict(ReconstructionConfig, plain["tokenizer"], str(path))).grids(size)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from illume.models.convolutional import ConvolutionalDecoderConfig
 from illume.models.reconstruction import ReconstructionConfig
-from illume.recipes.pico import CODES, image_stage, pico
+from illume.recipes.pico import CODES, PICTURES, image_stage, pico
 from illume.recipes.recipe import Recipe
 from illume.train.stage import Rule
 
@@ -21,14 +21,13 @@ NETWORK = ConvolutionalDecoderConfig(channels=(48, 96, 96), unshuffle=2)  # 8 pi
 def pico_reconstruction() -> Recipe:
     """A tokenizer and its painter trained on pixels alone, with pico's codebooks and number of codes."""
     recipe = pico()
-    pictures = recipe.tokenizer_stage.mixture
     return replace(
         recipe,
         name="pico_reconstruction",
         out="runs/pico_reconstruction",
         tokenizer=ReconstructionConfig(quantizer=CODES, network=NETWORK),
         pixel_decoder=NETWORK,
-        tokenizer_stage=image_stage("tokenizer", 800, 64, pictures, (Rule(r".*", 2e-3),)),
+        tokenizer_stage=image_stage("tokenizer", 800, 64, PICTURES, (Rule(r".*", 2e-3),)),
         pixel_stage=None,
     )
 
