@@ -1,6 +1,7 @@
 """The networks of a published Stable Diffusion (1.x, 2.x, XL), read from a diffusers folder or built by their sizes.
 
-It does not know what conditions them.
+It does not know what conditions them. diffusers is imported where it is wanted: it takes longer than drawing a picture,
+and other pixel decoders do without.
 """
 
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import nn
 
 from illume.core.errors import ModelError
@@ -73,6 +73,8 @@ def read_published(name: str | Path) -> Published:
 
     Whatever sampler it comes with: the noise it was trained on is all that is taken of that.
     """
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
     whole: dict[str, Any] = {"use_safetensors": True, "low_cpu_mem_usage": False, "torch_dtype": torch.float32}
     try:
         return Published(
@@ -86,6 +88,8 @@ def read_published(name: str | Path) -> Published:
 
 def random_parts(shape: StableDiffusionShape) -> Published:
     """UNet and VAE of these sizes with random weights, and the noise schedule of Stable Diffusion."""
+    from diffusers import AutoencoderKL, DDIMScheduler
+
     vae = len(shape.vae_channels)
     autoencoder = AutoencoderKL(
         block_out_channels=shape.vae_channels,
@@ -101,7 +105,9 @@ def random_parts(shape: StableDiffusionShape) -> Published:
     return Published(_random_unet(shape), autoencoder, DDIMScheduler(**schedule, clip_sample=False))
 
 
-def _random_unet(shape: StableDiffusionShape) -> UNet2DConditionModel:
+def _random_unet(shape: StableDiffusionShape) -> Any:
+    from diffusers import UNet2DConditionModel
+
     attends = [number > 0 for number in shape.transformers]
     added: dict[str, Any] = {
         "addition_embed_type": "text_time",

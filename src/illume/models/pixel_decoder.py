@@ -8,29 +8,40 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DModel
-from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from illume.core.checkpoint import load_tensors, save_tensors
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ModelError
 from illume.core.files import write_json
-from illume.models.folder import read_config, save_network
+from illume.core.tensors import load_tensors, save_tensors
+from illume.models.folder import read_config
+from illume.models.unet import UNet, check_diffusers_config
 
 C = TypeVar("C")
 FORMAT_VERSION = 1
 # Where noise comes from: one stream for a batch, or one for each image, which then does not depend on its company.
 Generators = torch.Generator | list[torch.Generator] | None
-# The scheduler's unit of time: diffusers counts noise levels from 0 to 1000.
+# The UNet's unit of time: diffusers counts noise levels from 0 to 1000.
 TIME_SCALE = 1000
+# What is drawn with, as diffusers calls it: Euler steps along the straight line, evenly.
+SCHEDULER_FILE = "scheduler/scheduler_config.json"
+SCHEDULER = {
+    "_class_name": "FlowMatchEulerDiscreteScheduler",
+    "num_train_timesteps": TIME_SCALE,
+    "shift": 1.0,
+    "shift_terminal": None,
+    "use_dynamic_shifting": False,
+    "invert_sigmas": False,
+    "stochastic_sampling": False,
+}
 
 
 @dataclass(frozen=True)
@@ -159,8 +170,10 @@ class DiffusionPixelDecoder(PixelDecoder):
         super().__init__(config, dims)
         width = config.condition * config.cells**2
         self.conditions = nn.ModuleList(nn.Linear(dim, width) for dim in dims)
-        self.unet: Any = small_unet(config, 3 * config.unshuffle**2, config.condition * len(dims))
-        self.scheduler: Any = FlowMatchEulerDiscreteScheduler(num_train_timesteps=TIME_SCALE)
+        pixels = 3 * config.unshuffle**2
+        seen = pixels + config.condition * len(dims)
+        # without attention: the features already say what is where
+        self.unet = UNet(seen, pixels, config.channels, config.layers, config.groups)
 
     def noise(self, shape: tuple[int, int, int, int], generator: torch.Generator) -> Noise:
         return draw_noise(shape, self.config.drop, generator)
@@ -176,7 +189,7 @@ class DiffusionPixelDecoder(PixelDecoder):
         x = F.pixel_unshuffle(noisy, self.config.unshuffle)
         condition = self.condition(features, (x.shape[2], x.shape[3])) * keep[:, None, None, None]
         x = torch.cat([x, condition.to(x.dtype)], dim=1)
-        return F.pixel_shuffle(self.unet(x, level * TIME_SCALE).sample, self.config.unshuffle).float()
+        return F.pixel_shuffle(self.unet(x, level * TIME_SCALE), self.config.unshuffle).float()
 
     def condition(
         self, features: tuple[Float[Tensor, "b _ _"], ...], size: tuple[int, int]
@@ -209,51 +222,38 @@ class DiffusionPixelDecoder(PixelDecoder):
     ) -> Float[Tensor, "b 3 h w"]:
         """Euler steps from noise (of generators on the CPU, so that devices agree) to images in [-1, 1]."""
         rows = features[0].shape[0]
-        x = randn_tensor((rows, 3, *size), generator).to(features[0].device)
-        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler.config)
-        scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=x.device)
-        for time in scheduler.timesteps:
-            level = (time / TIME_SCALE).expand(rows)
+        x = normal((rows, 3, *size), generator).to(features[0].device)
+        levels = torch.tensor([1 - i / steps for i in range(steps + 1)], device=x.device)
+        for now, then in pairwise(levels):
+            level = now.expand(rows)
             predict = partial(self, x, level, features)
-            image = guided(predict, rows, guidance, x.device)
-            velocity = (x - image) / level[:, None, None, None]
-            x = scheduler.step(velocity, time, x).prev_sample
+            velocity = (x - guided(predict, rows, guidance, x.device)) / now
+            x = x + (then - now) * velocity
         return x.clamp(-1, 1)
 
     def save(self, folder: str | Path) -> None:
         """Write a diffusers folder (unet/, scheduler/), our config.json, and the projections of the features."""
         folder = Path(folder)
         self.save_config(folder)
-        save_network(folder / "unet", self.unet)
-        self.scheduler.save_pretrained(folder / "scheduler")
+        self.unet.save(folder / "unet")
+        write_json(folder / SCHEDULER_FILE, SCHEDULER)
         save_tensors(folder / "model.safetensors", self.conditions.state_dict())
 
     @classmethod
     def load(cls, folder: str | Path) -> "DiffusionPixelDecoder":
         folder = Path(folder)
         decoder = cls(*read_decoder_config(folder, DiffusionDecoderConfig))
-        try:
-            decoder.unet = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, low_cpu_mem_usage=False)
-            decoder.scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler")
-        except OSError as error:
-            raise ModelError(f"{folder}: its diffusers part cannot be read: {error}") from error
+        check_diffusers_config(folder / SCHEDULER_FILE, SCHEDULER)
+        decoder.unet.load(folder / "unet")
         decoder.conditions.load_state_dict(load_tensors(folder / "model.safetensors"))
         return decoder.eval()
 
 
-def small_unet(config: DiffusionDecoderConfig, pixels: int, condition: int) -> UNet2DModel:
-    """diffusers' UNet without attention: the features already say what is where."""
-    levels = len(config.channels)
-    return UNet2DModel(
-        in_channels=pixels + condition,
-        out_channels=pixels,
-        block_out_channels=config.channels,
-        down_block_types=("DownBlock2D",) * levels,
-        up_block_types=("UpBlock2D",) * levels,
-        layers_per_block=config.layers,
-        norm_num_groups=config.groups,
-        add_attention=False,
-    )
+def normal(shape: tuple[int, ...], generator: Generators) -> Float[Tensor, "b *s"]:
+    """Normal noise, on the CPU."""
+    if isinstance(generator, list):
+        return torch.cat([torch.randn((1, *shape[1:]), generator=one) for one in generator])
+    return torch.randn(shape, generator=generator)
 
 
 def draw_noise(shape: tuple[int, int, int, int], drop: float, generator: torch.Generator) -> Noise:

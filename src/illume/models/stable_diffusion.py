@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from diffusers import DDIMScheduler
-from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -28,7 +26,7 @@ from illume.models.diffusers_parts import (
     widened,
 )
 from illume.models.folder import save_network
-from illume.models.pixel_decoder import Generators, Noise, PixelDecoder, guided, read_decoder_config, resized
+from illume.models.pixel_decoder import Generators, Noise, PixelDecoder, guided, normal, read_decoder_config, resized
 
 
 @dataclass(frozen=True)
@@ -149,8 +147,8 @@ class StableDiffusionPixelDecoder(PixelDecoder):
     ) -> Float[Tensor, "b 3 h w"]:
         """DDIM steps from noise to latents, and from these the images."""
         rows = features[0].shape[0]
-        x = randn_tensor((rows, *self._latent_shape(size)), generator).to(features[0].device)
-        scheduler: Any = DDIMScheduler.from_config(self.scheduler.config)
+        x = normal((rows, *self._latent_shape(size)), generator).to(features[0].device)
+        scheduler = type(self.scheduler).from_config(self.scheduler.config)  # one of its own: it counts the steps
         scheduler.set_timesteps(steps, device=x.device)
         for time in scheduler.timesteps:
             predict = partial(self, x, time.expand(rows), features)
