@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from illume.core.errors import ModelError
 from illume.models import qwen_vision
+from illume.models.pretrained_vision import vision_model
 from illume.models.vision_encoder import (
     PretrainedEncoderConfig,
     Tap,
@@ -24,7 +25,6 @@ from illume.models.vision_encoder import (
     build_encoder,
     encoder_from_spec,
     merged,
-    vision_model,
 )
 
 SIZES = {

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from illume.cli import app
-from illume.models.vision_encoder import VISION_MODELS
+from illume.models.pretrained_vision import VISION_MODELS
 from illume.recipes.catalog import resolve
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"

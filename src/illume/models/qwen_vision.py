@@ -4,12 +4,12 @@ It does not know which features are wanted, nor how pixels are normalised.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
 
 Grid = tuple[int, int]
 # The module of transformers and the class in it, by model type.
@@ -29,22 +29,22 @@ class QwenOutput:
     merged: Float[Tensor, "b _ _"]
 
 
-def is_qwen(config: PretrainedConfig) -> bool:
+def is_qwen(config: Any) -> bool:
     """Whether this is the configuration of one of these transformers."""
     return config.model_type in QWEN_MODELS
 
 
-def feature_width(config: PretrainedConfig) -> int:
+def feature_width(config: Any) -> int:
     """The width of a patch's feature. (Qwen2-VL calls the merged width `hidden_size`.)"""
     return int(config.embed_dim if config.model_type == "qwen2_vl_vision" else config.hidden_size)
 
 
-def merged_width(config: PretrainedConfig) -> int:
+def merged_width(config: Any) -> int:
     """The width of what the model's own merger gives: the language model's it was trained with."""
     return int(config.hidden_size if config.model_type == "qwen2_vl_vision" else config.out_hidden_size)
 
 
-def read_qwen(model: PreTrainedModel, pixels: Float[Tensor, "b 3 h w"], inner: bool) -> QwenOutput:
+def read_qwen(model: Any, pixels: Float[Tensor, "b 3 h w"], inner: bool) -> QwenOutput:
     """The features of normalised images, which divide into merged cells; `inner`: those of every layer too."""
     config = model.config
     size, merge = config.patch_size, config.spatial_merge_size
@@ -82,7 +82,7 @@ def patch_order(grid: Grid, merge: int, window: int | None = None) -> Int[Tensor
     return torch.cat([cells[at] for at in ordered])
 
 
-def _window(config: PretrainedConfig) -> int | None:
+def _window(config: Any) -> int | None:
     """The side of an attention window in merged cells; None where every patch sees every other."""
     size = getattr(config, "window_size", None)
     return None if size is None else size // config.spatial_merge_size // config.patch_size

@@ -1,38 +1,24 @@
-"""Pixels to features: one adapter over the vision models of transformers, trained elsewhere or built small here.
+"""Pixels to features: one adapter over vision models, published ones of transformers or a small SigLIP of ours.
 
 It does not know what the features are used for, nor how images are loaded or resized.
 """
 
-import importlib
 import inspect
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel, SiglipVisionConfig, SiglipVisionModel
-from transformers.utils import cached_file
 
 from illume.core.errors import ModelError
-from illume.models.layers import LONGEST_WRITTEN_OUT, silence
-from illume.models.qwen_vision import QWEN_MODELS, WHERE_IN_WHOLE, feature_width, is_qwen, merged_width, read_qwen
+from illume.models.qwen_vision import feature_width, is_qwen, merged_width, read_qwen
+from illume.models.siglip import MODEL_TYPE as SIGLIP
+from illume.models.siglip import SiglipShape, SiglipVision, plain_shape, shape_of
 
 Grid = tuple[int, int]
-# transformers' vision models by model type: its module and class. All but Qwen's take an image as `pixel_values`
-# b 3 h w. SigLIP 2 of a fixed resolution is published as SigLIP.
-VISION_MODELS = {
-    "clip_vision_model": ("", "CLIPVisionModel"),
-    "siglip_vision_model": ("", "SiglipVisionModel"),
-    "dinov2": ("", "Dinov2Model"),
-    "dinov2_with_registers": ("", "Dinov2WithRegistersModel"),
-    "dinov3_vit": ("", "DINOv3ViTModel"),
-    **QWEN_MODELS,
-}
 
 
 @dataclass(frozen=True)
@@ -96,7 +82,8 @@ class VisionEncoder(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, model: PreTrainedModel, taps: tuple[Tap, ...], pixels: PixelStatistics) -> None:
+    def __init__(self, model: Any, taps: tuple[Tap, ...], pixels: PixelStatistics) -> None:
+        """`model`: one of ours or of transformers, a module either way."""
         super().__init__()
         own = any(tap.merge == "model" for tap in taps)
         if own and not is_qwen(model.config):
@@ -156,6 +143,8 @@ class VisionEncoder(nn.Module):
 
     def _read(self, pixels: Float[Tensor, "b 3 h w"], inner: bool) -> Any:
         """The model's `last_hidden_state` and, if `inner`, its `hidden_states`."""
+        if isinstance(self.model, SiglipVision):
+            return self.model(pixels)
         if is_qwen(self.model.config):
             return read_qwen(self.model, pixels, inner)
         return self.model(pixel_values=pixels, output_hidden_states=inner, **_resizing(self.model, pixels.shape))
@@ -191,23 +180,11 @@ def shaped_encoder(config: EncoderConfig | PretrainedEncoderConfig) -> VisionEnc
     return VisionEncoder(small_model(shape), config.taps, PixelStatistics())
 
 
-def small_model(config: EncoderConfig) -> PreTrainedModel:
-    """A SigLIP vision model of these sizes whose layers start as the identity (faster than SigLIP's own start)."""
-    model = SiglipVisionModel(
-        SiglipVisionConfig(
-            image_size=config.image_size,
-            patch_size=config.patch,
-            hidden_size=config.width,
-            intermediate_size=config.hidden,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            vision_use_head=False,
-        )
+def small_model(config: EncoderConfig) -> SiglipVision:
+    """A SigLIP vision model of these sizes."""
+    return SiglipVision(
+        SiglipShape(config.image_size, config.patch, config.width, config.hidden, config.layers, config.heads)
     )
-    for name, module in model.named_modules():
-        if name.endswith((".out_proj", ".fc2")) and isinstance(module, nn.Linear):
-            silence(module)
-    return with_attention(model)
 
 
 def load_pretrained(config: PretrainedEncoderConfig) -> VisionEncoder:
@@ -215,66 +192,32 @@ def load_pretrained(config: PretrainedEncoderConfig) -> VisionEncoder:
 
     ModelError where it is none that is read here, lacks weights, or does not say how its pixels are normalised.
     """
-    whole = AutoConfig.from_pretrained(config.name)
-    vision = getattr(whole, "vision_config", whole)
-    asked: dict[str, Any] = {}
-    if vision.model_type == "siglip_vision_model":
-        asked["vision_use_head"] = False  # nothing here reads SigLIP's pooling head
-    if is_qwen(vision):
-        asked |= {"config": vision, "key_mapping": {WHERE_IN_WHOLE: ""}}
-    kind = vision_model(vision.model_type, config.name)
-    loaded: Any = kind.from_pretrained(config.name, output_loading_info=True, **asked)
-    model, report = loaded
-    lacking = sorted(report["missing_keys"])
-    if lacking:  # transformers would go on with random ones
-        raise ModelError(f"{config.name} lacks {len(lacking)} weights of a {vision.model_type!r}: {lacking[0]}, ...")
-    return VisionEncoder(with_attention(model), config.taps, pixel_statistics(config.name))
+    from illume.models.pretrained_vision import load_network, pixel_statistics
 
-
-def pixel_statistics(name: str) -> PixelStatistics:
-    """How a published model's pixels are normalised: preprocessor_config.json says it, or processor_config.json."""
-    for file, inside in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
-        path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
-        plain = {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
-        plain = plain if inside is None else plain.get(inside, {})
-        if "image_mean" in plain and "image_std" in plain:
-            return PixelStatistics(tuple(plain["image_mean"]), tuple(plain["image_std"]))
-    raise ModelError(
-        f"{name} has no preprocessor_config.json with image_mean and image_std, which say how its pixels are normalised"
-    )
+    return VisionEncoder(load_network(config.name), config.taps, PixelStatistics(*pixel_statistics(config.name)))
 
 
 def encoder_from_spec(spec: dict[str, Any]) -> VisionEncoder:
     """The module that `VisionEncoder.spec` describes, its weights still random. ModelError where it is none of ours."""
     plain = dict(spec["transformers"])
     model_type = plain.pop("model_type")
-    model = vision_model(model_type, "this folder")(AutoConfig.for_model(model_type, **plain))
+    model: nn.Module
+    if model_type == SIGLIP:
+        model = SiglipVision(shape_of(plain))
+    else:
+        from illume.models.pretrained_vision import random_network
+
+        model = random_network(model_type, plain, "this folder")
     taps = tuple(Tap(**tap) for tap in spec["taps"])
-    return VisionEncoder(with_attention(model), taps, PixelStatistics(tuple(spec["mean"]), tuple(spec["std"])))
+    return VisionEncoder(model, taps, PixelStatistics(tuple(spec["mean"]), tuple(spec["std"])))
 
 
-def plain_config(model: PreTrainedModel) -> dict[str, Any]:
+def plain_config(model: Any) -> dict[str, Any]:
     """A model's configuration as plain data, without what is only about the process that wrote it."""
+    if isinstance(model, SiglipVision):
+        return plain_shape(model.config)
     plain: dict[str, Any] = json.loads(model.config.to_json_string())
     return {k: v for k, v in plain.items() if k not in ("transformers_version", "architectures")}
-
-
-def vision_model(model_type: str, where: str) -> type[PreTrainedModel]:
-    """The transformers class of a model type. ModelError if the adapter does not understand it."""
-    if model_type not in VISION_MODELS:
-        raise ModelError(f"{where} holds a {model_type!r}; the vision models read here are {', '.join(VISION_MODELS)}")
-    module, name = VISION_MODELS[model_type]
-    inside = importlib.import_module(f"transformers.{module}") if module else transformers
-    found: type[PreTrainedModel] = getattr(inside, name)
-    return found
-
-
-def with_attention(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model with attention written out where that is faster: few positions (see layers.attention)."""
-    size = getattr(model.config, "image_size", None)  # Qwen's have none: any size is theirs
-    positions = LONGEST_WRITTEN_OUT + 1 if size is None else (int(size) // int(model.config.patch_size)) ** 2
-    model.set_attn_implementation("eager" if positions <= LONGEST_WRITTEN_OUT else "sdpa")
-    return model
 
 
 def merged(features: Float[Tensor, "b n d"], grid: Grid, merge: int) -> Float[Tensor, "b m e"]:
@@ -286,7 +229,7 @@ def merged(features: Float[Tensor, "b n d"], grid: Grid, merge: int) -> Float[Te
     )
 
 
-def _resizing(model: PreTrainedModel, shape: torch.Size) -> dict[str, bool]:
+def _resizing(model: Any, shape: torch.Size) -> dict[str, bool]:
     """What to ask of the model so that it takes an image of another size than its own; some do so by themselves."""
     native = (model.config.image_size, model.config.image_size)
     asks = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
