@@ -22,8 +22,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from illume.core.checkpoint import load_tensors
 from illume.core.errors import ModelError
+from illume.core.tensors import load_tensors
 from illume.models import decoder as decoder_module
 from illume.models.convert import fill, from_huggingface, to_huggingface
 from illume.models.published import language_tensors, load_language_model, published_config, save_language_model

@@ -16,17 +16,9 @@ from torch import nn
 
 from fixtures.full_disk import file_size_limit, no_space_in
 from illume.core import checkpoint, files
-from illume.core.checkpoint import (
-    FORMAT_VERSION,
-    latest,
-    load_state,
-    load_tensors,
-    prune,
-    read_metadata,
-    save_state,
-    save_tensors,
-)
+from illume.core.checkpoint import FORMAT_VERSION, latest, load_state, prune, save_state
 from illume.core.errors import CheckpointError
+from illume.core.tensors import load_tensors, read_metadata, save_tensors
 
 META = {"config_hash": "abc", "part": "stage1"}
 

@@ -1,7 +1,7 @@
-"""Training states and model weights on disk, written whole or not at all; it does not know what they are states of.
+"""Training states on disk, written whole or not at all; it does not know what they are states of.
 
-Training states go through `torch.distributed.checkpoint` and trust their run folder; models are safetensors, which hold
-no code. What `core.files` and `core.tensors` write is offered here too, so that saving has one address.
+They go through `torch.distributed.checkpoint` and trust their run folder. Models are safetensors, which hold no code:
+`core.tensors` keeps them, so that whoever only uses a model does not import what training saves with.
 """
 
 import json
@@ -17,34 +17,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from illume.core import dist
 from illume.core.errors import CheckpointError
-from illume.core.files import (
-    atomic_file,
-    atomic_folder,
-    clean_stale,
-    discard,
-    read_json,
-    write_bytes,
-    write_json,
-    write_text,
-)
-from illume.core.tensors import load_tensors, read_metadata, save_tensors
-
-__all__ = [
-    "FORMAT_VERSION",
-    "atomic_file",
-    "atomic_folder",
-    "clean_stale",
-    "latest",
-    "load_state",
-    "load_tensors",
-    "prune",
-    "read_metadata",
-    "save_state",
-    "save_tensors",
-    "write_bytes",
-    "write_json",
-    "write_text",
-]
+from illume.core.files import atomic_folder, clean_stale, discard, read_json, write_text
 
 FORMAT_VERSION = 1
 _STEP = re.compile(r"step-(\d{8,})")

@@ -14,8 +14,8 @@ from typing import Any
 import jsonschema
 
 from illume import __version__
-from illume.core.checkpoint import write_json
 from illume.core.errors import DataError
+from illume.core.files import write_json
 from illume.core.statistics import ci95, mean
 
 FORMAT_VERSION = 1

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from illume.core.checkpoint import load_tensors, save_tensors
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ConfigError, ModelError
 from illume.core.files import write_json
+from illume.core.tensors import load_tensors, save_tensors
 from illume.models.folder import read_config
 from illume.models.unified import Unified, UnifiedConfig
 from illume.models.vision_encoder import VisionEncoder, encoder_from_spec

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from illume.core.checkpoint import load_tensors, save_tensors
 from illume.core.errors import ModelError
 from illume.core.files import atomic_folder, read_json, write_json
+from illume.core.tensors import load_tensors, save_tensors
 from illume.models.convert import check_shapes, shapes
 from illume.models.unified import Unified
 

@@ -14,10 +14,10 @@ from huggingface_hub import snapshot_download
 from jaxtyping import Float
 from torch import Tensor
 
-from illume.core.checkpoint import load_tensors, save_tensors
 from illume.core.device import generator
 from illume.core.errors import ModelError
 from illume.core.files import atomic_folder, write_json
+from illume.core.tensors import load_tensors, save_tensors
 from illume.models.convert import EMBEDDING, HEAD, WEIGHTS, check_shapes, shapes
 from illume.models.decoder import DecoderConfig, LinearScaling, Llama3Scaling
 from illume.models.embedding import SplitRows

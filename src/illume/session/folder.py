@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 from PIL import Image
 
 from illume.core.config import plain_hash, to_dict
@@ -165,6 +164,8 @@ def _check_version(plain: Any, file: Path) -> None:
 
 
 def _check_schema(plain: Any, file: Path) -> None:
+    import jsonschema  # where it is wanted: it takes long to import
+
     try:
         jsonschema.validate(plain, schema())
     except jsonschema.ValidationError as error:

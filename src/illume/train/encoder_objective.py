@@ -15,10 +15,10 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from illume.core.checkpoint import load_tensors, save_tensors
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import DataError
 from illume.core.files import write_json
+from illume.core.tensors import load_tensors, save_tensors
 from illume.data.collate import ImageBatch
 from illume.models.folder import read_config
 from illume.models.layers import Block
