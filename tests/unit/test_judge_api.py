@@ -379,6 +379,16 @@ def test_the_estimate_holds_what_is_spent_and_asks_nobody(tmp_path: Path) -> Non
     assert before.most.cost(prices) > (spent.cost(prices) or 0)  # type: ignore[operator]
     assert (after.known, after.measured, after.expected) == (6, True, Usage(3, 1200, 300))
     assert "3 questions to ask, 6 answered before" in str(after)
+    other = ApiJudge(replace(judge.config, model="other"), tmp_path / "a.jsonl").estimate(drawings(PROMPTS))
+    assert (other.known, other.measured, other.expected.requests) == (0, False, 9)
+
+
+def test_many_refusals_in_a_row_are_answers(tmp_path: Path) -> None:
+    refused = Status(400, {"error": {"message": "no", "code": "content_policy_violation"}})
+    with chat_server(lambda asked: refused) as server:
+        found = judged(server, tmp_path / "a.jsonl", stop_after=2)
+    assert [judgement.passed for judgement in found.values()] == [False] * 9
+    assert len(server.asked) == 9
 
 
 def check_nothing_is_paid_twice(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -86,7 +86,7 @@ def test_answers_out_of_turn_end_in_the_same_file(tmp_path: Path) -> None:
 def test_the_check_catches_lines_written_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def as_they_come(
         waiting: Sequence[Drawing], outcomes: dict[str, Outcome], judgements: Iterator[Judgement], identity: Identity
-    ) -> Iterator[Judged]:
+    ) -> Generator[Judged, None, None]:
         for found in judgements:
             outcomes[found.drawing.content] = found.outcome
             yield Judged(found.drawing.key, found.drawing.content, found.drawing.prompt, identity, found.outcome)

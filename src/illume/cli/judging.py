@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 judge_app = typer.Typer(help="Judge drawings, and compare judges.", no_args_is_help=True, rich_markup_mode=None)
 
+MANY = 1000  # drawings: to open so many takes a while
 JUDGES = "oracle[:WORLD], self:MODEL, api:MODEL or detector[:MODEL]"
 DrawingsArgument = Annotated[Path, typer.Argument(metavar="FILE", help="drawings.jsonl: docs/judges.md.")]
 
@@ -109,10 +110,12 @@ def _made(name: str, overrides: list[str], out: Path, answers: Path | None, agai
 
 def _estimated(judge: "Judge", drawings: "list[Drawing]") -> str | None:
     """What a judge that costs something will cost, told before it is asked; None for others."""
+    from illume.core.log import Progress
     from illume.judge.api import ApiJudge
     from illume.judge.drawings import open_all
 
-    open_all(drawings)
+    with Progress("reading the drawings", len(drawings), enabled=len(drawings) >= MANY) as progress:
+        open_all(drawings, progress.advance)
     if not isinstance(judge, ApiJudge):
         return None
     costs = str(judge.estimate(drawings))

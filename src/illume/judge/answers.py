@@ -61,11 +61,15 @@ def question_of(judge: Identity, drawing: Drawing) -> str:
 
 @dataclass(frozen=True)
 class Bill:
-    """What a file of answers holds for a judge: question -> outcome; and for all: what was spent, the most at once."""
+    """What a file of answers holds for a judge: question -> outcome, what these took, the most that one of them took.
+
+    `spent` is what all of the file took, other judges' answers and requests without an answer too.
+    """
 
     known: dict[str, Outcome]
-    spent: Usage
-    largest: Usage
+    spent: Usage = Usage()
+    own: Usage = Usage()
+    largest: Usage = Usage()
 
 
 class Answers:
@@ -114,7 +118,7 @@ def read_bill(path: Path, judge: Identity, again: Collection[FailureKind] = ()) 
 
 
 def _read(rows: list[Row], judge: Identity, again: Collection[FailureKind]) -> Bill:
-    bill = Bill({}, Usage(), Usage())
+    bill = Bill({})
     for where, row in rows:
         try:
             took = Usage(1)
@@ -123,11 +127,12 @@ def _read(rows: list[Row], judge: Identity, again: Collection[FailureKind]) -> B
                 question, whose, said = row["question"], row["judge"], _kept(row["answer"])
                 if whose == judge.fingerprint:
                     bill.known[question] = outcome_of(said)
+                    bill = replace(bill, own=bill.own + took, largest=bill.largest.at_least(took))
             elif "attempt" not in row:
                 raise KeyError("answer or attempt")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{where}: no line of a file of answers: {error!r}") from None
-        bill = Bill(bill.known, bill.spent + took, bill.largest.at_least(took))
+        bill = replace(bill, spent=bill.spent + took)
     known = {q: o for q, o in bill.known.items() if not (isinstance(o, Failure) and o.kind in again)}
     return replace(bill, known=known)
 

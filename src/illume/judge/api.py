@@ -56,15 +56,15 @@ class ApiJudge:
     def estimate(self, drawings: Sequence[Drawing]) -> Estimate:
         """What these drawings will cost; asks nobody."""
         bill = read_bill(self.answers, self.identity, self.again)
-        known, spent = bill.known, bill.spent
-        new = {d.content: d for d in drawings if question_of(self.identity, d) not in known}
+        new = {d.content: d for d in drawings if question_of(self.identity, d) not in bill.known}
         most = sum((_expected(self.config, drawing) for drawing in new.values()), Usage())
-        answered = spent.output > 0
-        share = len(new) / max(1, len(known))
-        usual = Usage(len(new), most.input, min(TYPICAL_VERDICT, self.config.max_answer_tokens) * len(new))
-        told = Usage(len(new), round(spent.input * share), round(spent.output * share))
-        most = Usage(most.requests, max(most.input, told.input), most.output)
-        return Estimate(len(drawings) - len(new), told if answered else usual, most, self.config.prices, answered)
+        expected = Usage(len(new), most.input, min(TYPICAL_VERDICT, self.config.max_answer_tokens) * len(new))
+        measured = bill.own.requests > 0
+        if measured:
+            share = len(new) / bill.own.requests
+            expected = Usage(len(new), round(bill.own.input * share), round(bill.own.output * share))
+        most = most.at_least(expected)
+        return Estimate(len(drawings) - len(new), expected, most, self.config.prices, measured)
 
 
 class _Questioning:
@@ -186,8 +186,8 @@ class _Questioning:
             return
 
     def _give_up(self, drawing: Drawing, failure: Failure) -> Outcome:
-        """A question that brought nothing. JudgeError where that is the way of all of them."""
-        self.given_up += 1
+        """A question that brought nothing. JudgeError where that is the way of all of them; a refusal is an answer."""
+        self.given_up = 0 if failure.kind == "refused" else self.given_up + 1
         unheard = failure.kind == "unavailable" and not self.endpoint.proven
         if unheard or self.given_up >= self.config.stop_after:
             many = f"{self.given_up} questions in a row" if self.given_up > 1 else f"the drawing {drawing.key!r}"

@@ -5,6 +5,7 @@ the work was stopped. It does not know who judges.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from illume.core.errors import JudgeError
@@ -40,15 +41,16 @@ def judge_drawings(
         waiting = [d for d in drawings if d.content not in outcomes or (d.key, d.content) not in written]
         questions = list({d.content: d for d in waiting if d.content not in outcomes}.values())
         report(len(drawings) - len(waiting))
-        for line in _in_order(waiting, outcomes, judge.judge(questions), identity):
-            log.append(to_row(line))
-            report(1)
+        with closing(_in_order(waiting, outcomes, judge.judge(questions), identity)) as new:
+            for line in new:
+                log.append(to_row(line))
+                report(1)
     return [Judged(d.key, d.content, d.prompt, identity, outcomes[d.content]) for d in drawings]
 
 
 def _in_order(
     waiting: Sequence[Drawing], outcomes: dict[str, Outcome], judgements: Iterator[Judgement], identity: Identity
-) -> Iterator[Judged]:
+) -> Generator[Judged, None, None]:
     """The line of each waiting drawing as soon as those before it are there; new outcomes are put among the others."""
     try:
         for drawing in waiting:
