@@ -1,7 +1,7 @@
 """The generated world as sources: its scenes, captions, questions and edits become records; it renders nothing."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from illume.core.errors import ConfigError, DataError
@@ -12,6 +12,7 @@ from illume.tasks.prompts import EDIT
 from illume.tasks.verdict import Criterion, Verdict
 from illume.world import (
     Caption,
+    Finding,
     Scene,
     Spec,
     caption,
@@ -75,8 +76,12 @@ class PartedSource(WorldSource):
 
 def to_verdict(spec: Spec, scene: Scene) -> Verdict:
     """The world's true verdict on a scene, as one is written down."""
-    found = verdict(spec, scene).items()
-    return Verdict.of({name: Criterion(f.applicable, f.reason, f.passed) for name, f in found})
+    return written(verdict(spec, scene))
+
+
+def written(findings: Mapping[str, Finding]) -> Verdict:
+    """What the world found, criterion by criterion, as a verdict is written down."""
+    return Verdict.of({name: Criterion(f.applicable, f.reason, f.passed) for name, f in findings.items()})
 
 
 def _captioned(images: WorldImages, index: int, rng: random.Random) -> tuple[str, Scene, Caption]:

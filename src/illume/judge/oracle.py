@@ -6,8 +6,8 @@ import numpy as np
 
 from illume.core.config import to_dict
 from illume.core.errors import DataError
+from illume.data.world_source import written
 from illume.judge.protocol import Drawing, Failure, Identity, Judgement, Outcome
-from illume.tasks.verdict import Criterion, Verdict
 from illume.world import WorldConfig, oracle, understand
 
 
@@ -28,4 +28,4 @@ class OracleJudge:
             findings = oracle.check(picture, understand(drawing.prompt), self.config)
         except DataError as error:
             return Failure("unfit", str(error))
-        return Verdict.of({name: Criterion(f.applicable, f.reason, f.passed) for name, f in findings.items()})
+        return written(findings)
