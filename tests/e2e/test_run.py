@@ -33,6 +33,7 @@ def test_a_run_leaves_model_scorecard_and_report(run_folder: Path) -> None:
     assert "<svg" in report
     assert load_yaml(run_folder / "config.yaml", Recipe) == load_yaml(run_folder / "model" / "recipe.yaml", Recipe)
     assert (run_folder / "samples" / "stage3-000004.png").is_file()
+    assert len((run_folder / "samples" / "prompts.txt").read_text(encoding="utf-8").splitlines()) == 16
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

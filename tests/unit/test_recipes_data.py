@@ -64,6 +64,7 @@ def test_a_mixture_names_sources_collections_or_tasks(root: Path) -> None:
     heavier = mixed(root, "data.sources.tars.weight=3", "data.sources.pics.tasks={draw: 3, text: 1}")
     assert shares(heavier, {"draw": 1}) == {"pics/draw": 25, "tars/draw": 75}
     assert shares(heavier, {"pics": 1}) == {"pics/draw": 75, "pics/text": 25}
+    assert shares(recipe, {"pics/draw": 1, "changes": 0}) == {"pics/draw": 100}
     with pytest.raises(ConfigError, match=r"'s' mixes pics/caption; this data has pics/draw, pics/text"):
         shares(heavier, {"pics/caption": 1})
 

@@ -222,13 +222,15 @@ def _check_captions(recipe: Recipe, data: OpenData, opened: Mapping[str, OpenCol
 
 
 def _expanded(stage: Stage, named: Shares, sources: Mapping[str, Source], groups: Mapping[str, Shares]) -> Shares:
-    """Weights by source, of a mixture that may name groups. ConfigError for a name of neither."""
+    """Weights by source, of a mixture that may name groups; what weighs 0 is out. ConfigError for a name of neither."""
     unknown = sorted(set(named) - set(sources) - set(groups))
     if unknown:
         known = ", ".join(dict.fromkeys((*sources, *groups)))
         raise ConfigError(f"stage {stage.name!r} mixes {', '.join(unknown)}; this data has {known}")
     weights: dict[str, float] = {}
     for name, weight in named.items():
+        if weight == 0:  # an override can leave a source out in no other way
+            continue
         shares = {name: 1.0} if name in sources else groups[name]
         for source, share in shares.items():
             weights[source] = weights.get(source, 0.0) + weight * share / sum(shares.values())

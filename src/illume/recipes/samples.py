@@ -7,7 +7,7 @@ from PIL import Image
 
 from illume.api import Illume
 from illume.core.dist import is_main
-from illume.core.files import atomic_file
+from illume.core.files import atomic_file, write_text
 from illume.generate.folder import Parts
 from illume.recipes.folder import RunFolder
 from illume.train.state import TrainState
@@ -16,13 +16,14 @@ COLUMNS = 8
 
 
 def sample_grid(folder: RunFolder, prompts: list[str], part: str, state: TrainState, made: Parts) -> None:
-    """Draw the prompts with the model as it stands into samples/PART-STEP.png; the captions stand in prompts.txt."""
+    """Draw the prompts with the model as it stands into samples/PART-STEP.png, beside prompts.txt with a line each."""
     if not is_main():
         return
     pictures = Illume(made).draw(prompts)
     path = folder.path / "samples" / f"{part}-{state.step:06d}.png"
     with atomic_file(path) as temp:
         Image.fromarray(sheet([np.asarray(picture) for picture in pictures])).save(temp, "PNG")
+    write_text(path.with_name("prompts.txt"), "".join(f"{' '.join(prompt.split())}\n" for prompt in prompts))
 
 
 def sheet(pictures: list[np.ndarray], columns: int = COLUMNS, gap: int = 2) -> np.ndarray:
