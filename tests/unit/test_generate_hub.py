@@ -15,6 +15,7 @@ import pytest
 
 from fixtures.tiny_model_folder import tiny_illume
 from illume.core.errors import ModelError
+from illume.generate.hub import is_name
 
 SHA = "0" * 39 + "1"
 REFUSED = "somebody/theirs"
@@ -141,6 +142,43 @@ def test_a_pushed_model_is_loaded_by_its_name(hub: tuple[str, type[Hub]], tmp_pa
         name for name in saved if (tmp_path / "model" / name).is_file()
     }
     assert b"# tiny" in served.files["README.md"]
+
+
+SHOW = """
+import sys
+from illume.core.errors import ModelError
+from illume.generate.hub import is_name
+from illume.recipes.show import describe
+folder, records = sys.argv[1:]
+found, here = describe("me/tiny").data, describe(folder).data
+assert found.pop("folder") != here.pop("folder")
+assert found == here
+of_hub, of_folder = (describe(records, ["model=" + model]).data["records"] for model in ("me/tiny", folder))
+assert of_hub == of_folder
+try:
+    describe("nobody/nothing")
+except ModelError as error:
+    print("refused", error)
+"""
+
+
+def test_a_model_of_the_hub_is_shown_by_its_name(hub: tuple[str, type[Hub]], tmp_path: Path) -> None:
+    endpoint, served = hub
+    model, records = tmp_path / "model", tmp_path / "records.jsonl"
+    tiny_illume().save(model)
+    served.files |= {p.relative_to(model).as_posix(): p.read_bytes() for p in model.rglob("*") if p.is_file()}
+    records.write_text('{"task": "text", "text": "a red circle"}\n', encoding="utf-8")
+    done = python(SHOW, endpoint, tmp_path / "home", str(model), str(records))
+    assert done.returncode == 0, done.stderr + "\n".join(served.asked)
+    assert "refused nobody/nothing: neither a folder nor a model that the hub gives" in done.stdout
+
+
+def test_what_is_here_is_no_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me").mkdir()
+    assert is_name("me/tiny")
+    (tmp_path / "me" / "tiny").touch()
+    assert not any(map(is_name, ("me/tiny", "pico", "a/b/c", "/x", "recipe.py:made", "runs/recipe.py:made", "")))
 
 
 def test_a_repository_has_an_owner_and_a_name() -> None:

@@ -139,7 +139,7 @@ def test_what_is_wrong_is_said(records: Path, model: Path, tmp_path: Path) -> No
         describe("picoo")
     with pytest.raises(UsageError, match="takes no overrides: seed=3"):
         describe(str(model), ["seed=3"])
-    with pytest.raises(UsageError, match="records take model=FOLDER and nothing else, not seed=3"):
+    with pytest.raises(UsageError, match="records take model=MODEL and nothing else, not seed=3"):
         describe(str(records), ["seed=3"])
     with pytest.raises(DataError, match="there is no such file"):
         describe(str(tmp_path / "nowhere.jsonl"))

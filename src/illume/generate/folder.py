@@ -109,6 +109,12 @@ def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> Parts:
     )
 
 
+def model_inside(folder: Path) -> Path:
+    """The model's folder, given it or its run's."""
+    inner = folder / "model"
+    return inner if (inner / "config.json").is_file() else folder
+
+
 def check_folder(folder: Path) -> None:
     """ModelError unless this is a folder with all the parts of an ILLUME, in safetensors."""
     if not folder.is_dir():

@@ -1,12 +1,19 @@
 """Model folders to the Hugging Face hub and from it; it does not know what is in them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from illume.core.errors import ModelError
 
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # OWNER/MODEL
 PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl"]
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may name a model of the hub, OWNER/MODEL, and names nothing on this machine."""
+    return _NAME.fullmatch(text) is not None and not Path(text).exists()
 
 
 def download(name: str) -> Path:
@@ -26,11 +33,10 @@ def push(save: Callable[[Path], None], name: str, private: bool, token: str | No
     """
     from huggingface_hub import HfApi
 
-    owner, _, model = name.partition("/")
-    if not owner or not model or "/" in model:
+    if not _NAME.fullmatch(name):
         raise ModelError(f"{name!r}: a repository is named OWNER/MODEL")
     with TemporaryDirectory() as temp:
-        folder = Path(temp) / model  # its name stands in the model card
+        folder = Path(temp) / name.partition("/")[2]  # its name stands in the model card
         save(folder)
         try:
             api = HfApi(token=token)

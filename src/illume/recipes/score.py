@@ -16,6 +16,7 @@ from illume.eval.scorecard import Scorecard
 from illume.eval.subject import ModelSubject
 from illume.eval.task import Example, Task
 from illume.eval.tasks import folder_tasks, record_tasks, world_tasks
+from illume.generate.folder import model_inside
 from illume.models.tokenizer import VisionTokenizer
 from illume.recipes.data import open_data, open_folder
 from illume.recipes.folder import naming
@@ -93,8 +94,7 @@ def run_embedder(illume: Illume, contrast: Path) -> TowerEmbedder | None:
 
 def find_model(folder: Path) -> Path:
     """The model's folder, given it or its run's. ModelError where it has no recipe beside it."""
-    inner = folder / "model"
-    found = inner if (inner / "config.json").is_file() else folder
+    found = model_inside(folder)
     if not (found / RECIPE_FILE).is_file():
         raise ModelError(f"{found / RECIPE_FILE} is missing: without its recipe a model's benchmarks are not known")
     return found

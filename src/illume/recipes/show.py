@@ -1,6 +1,6 @@
 """What `illume show` says of a recipe, a model or a data set: plain data, and the same for a person at a terminal.
 
-It trains nothing, loads no weights, and downloads nothing.
+It trains nothing, loads no weights, and downloads nothing but a model of the hub that is asked for by its name.
 """
 
 import math
@@ -25,7 +25,8 @@ from illume.data.examples import Pictures, messages
 from illume.data.json_text import lines_of, parse_line
 from illume.data.metadata import METADATA, read_image_folder
 from illume.data.records import Record, validate
-from illume.generate.folder import TOKENIZER, check_folder
+from illume.generate.folder import TOKENIZER, check_folder, model_inside
+from illume.generate.hub import download, is_name
 from illume.models.convert import read_unified_config
 from illume.models.tokenizing import stored_grids
 from illume.recipes.blueprint import blueprint
@@ -39,6 +40,7 @@ from illume.vocab.layout import VocabLayout
 from illume.vocab.messages import ImageFrame
 from illume.vocab.text import PLAIN, ChatTemplate, HuggingFaceTokenizer, TextFormat, train_byte_bpe
 
+_FILES = (".yaml", ".yml", ".jsonl")  # of runs and records: never the name of a model
 COLOURS = {"system": "magenta", "user": "cyan", "assistant": "green", None: "white"}
 LEGEND = "+ predicted with loss (bold); colours: [magenta]system[/] [cyan]user[/] [green]assistant[/]"
 
@@ -52,20 +54,29 @@ class Description:
 
 
 def describe(what: str, overrides: Sequence[str] = (), limit: int = 3) -> Description:
-    """A recipe (name, FILE.py:FUNCTION, config.yaml), a model's or its run's folder, a records.jsonl or an imagefolder.
+    """A recipe (name, FILE.py:FUNCTION, config.yaml), a model (its folder, its run's, or a hub name), or records (a
+    records.jsonl or an imagefolder).
 
-    Overrides are a recipe's; records take `model=FOLDER`, whose vocabulary they are then shown in. `limit`: how many
-    records. UsageError where there is nothing of that name.
+    Overrides are a recipe's; records take `model=MODEL`, whose vocabulary they are then shown in. `limit`: how many
+    records. UsageError where there is nothing of that name, ModelError where the hub gives no such model.
     """
     path = Path(what)
-    folder = path / "model" if (path / "model" / "config.json").is_file() else path
-    if (folder / "config.json").is_file():
+    if _is_model(what):
         if overrides:
             raise UsageError(f"{what} is a model, and takes no overrides: {', '.join(overrides)}")
-        return describe_model(folder)
+        return describe_model(_model_folder(what))
     if path.suffix == ".jsonl" or any((path / name).is_file() for name in METADATA):
         return describe_records(path, limit, _model_among(overrides))
     return describe_recipe(resolve(what, overrides))
+
+
+def _is_model(what: str) -> bool:
+    named = is_name(what) and Path(what).suffix not in _FILES
+    return named or (model_inside(Path(what)) / "config.json").is_file()
+
+
+def _model_folder(name: str) -> Path:
+    return download(name) if is_name(name) else model_inside(Path(name))
 
 
 def describe_recipe(recipe: Recipe) -> Description:
@@ -129,7 +140,7 @@ def stand_in() -> SeenAs:
     text = TextFormat(train_byte_bpe([], 256 + len(PLAIN.specials), PLAIN.specials), PLAIN)
     layout = VocabLayout(text.size, (512,), num_sizes=0, row_ends=False, level_markers=False)
     said = (
-        "No model was given (model=FOLDER): ids are of a stand-in, one a byte of text, 4x4 codes an image, all codes 0."
+        "No model was given (model=MODEL): ids are of a stand-in, one a byte of text, 4x4 codes an image, all codes 0."
     )
     return SeenAs(layout, text, ImageFrame(((4, 4),)), said)
 
@@ -183,11 +194,10 @@ def _module(where: tuple[str, ...], name: str) -> str:
 def _model_among(overrides: Sequence[str]) -> Path | None:
     unknown = [item for item in overrides if not item.startswith("model=")]
     if unknown:
-        raise UsageError(f"records take model=FOLDER and nothing else, not {', '.join(unknown)}")
+        raise UsageError(f"records take model=MODEL and nothing else, not {', '.join(unknown)}")
     if not overrides:
         return None
-    path = Path(overrides[-1].removeprefix("model="))
-    return path / "model" if (path / "model" / "config.json").is_file() else path
+    return _model_folder(overrides[-1].removeprefix("model="))
 
 
 def _records(path: Path) -> Iterator[Record]:
