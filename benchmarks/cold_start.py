@@ -4,7 +4,8 @@
 
 In fresh processes, in turn: a bare `import torch`, and `illume draw MODEL "a red circle"`. Medians; one round before
 them is not counted, as it compiles modules and brings files into memory. Seconds of the processors are told beside
-those of the clock: they say more on a busy machine. Ends in one line of JSON.
+those of the clock. Measure on a quiet machine: on a busy one torch's threads wait for each other, which counts as ours.
+Ends in one line of JSON.
 """
 
 import argparse
