@@ -22,6 +22,7 @@ INPAINT_AS = ": "
 RECONSTRUCT = "Reconstruct the image"
 ASSESS = "Assess whether the image shows "
 CORRECT = "Draw it again, correctly"
+EXPLAIN = "Say what has to change"
 ASSESSOR = """\
 You are asked whether an image shows what a text says. Look first, then decide, by four criteria:
 object: everything that the text names is there, and what it excludes is not.
@@ -81,6 +82,18 @@ def assess(image: ImagePart, prompt: str, verdict: Verdict | None = None) -> lis
 def correct(image: ImagePart, prompt: str, verdict: Verdict, target: ImagePart | None = None) -> list[Message]:
     """A judged image is drawn again as it should have been (ILLUME, section 3: assessment, then correction)."""
     return [*assess(image, prompt, verdict), *_turns((TextPart(CORRECT),), target)]
+
+
+def correct_in_words(image: ImagePart, prompt: str, verdict: Verdict) -> list[Message]:
+    """A judged image is corrected in words: what failed, and what it should show."""
+    return [*assess(image, prompt, verdict), *_turns((TextPart(EXPLAIN),), TextPart(correction(prompt, verdict)))]
+
+
+def correction(prompt: str, verdict: Verdict) -> str:
+    """What a correction in words says."""
+    failed = [name for name, one in verdict.criteria.items() if one.applicable and not one.passed]
+    wrong = "; ".join(f"{name}: {verdict.criteria[name].reason}" for name in failed)
+    return f"Wrong: {wrong}. It should show: {prompt}"
 
 
 def chat(turns: Sequence[tuple[Role, str | Sequence[str | Part]]]) -> list[Message]:

@@ -1,0 +1,1 @@
+"""Self-enhancement as files (ILLUME, section 3): prompts, drawings, verdicts, records; nothing here trains."""
