@@ -3,13 +3,14 @@
 It does not know what an id means, only that ids below `text_rows` are text and the rest vision.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from illume.models.layers import full_precision
 
 HEAD_STD = 0.02  # as in the published models of the family
 # What enters a model that starts from nothing stands beside adapted features: at 0.02 it would drown among them.
@@ -68,7 +69,7 @@ class SplitRows(nn.Module):
         """All vision rows as they enter the model."""
         if not self.code_projections:
             return self.vision
-        with _full_precision(self.vision.device.type):  # so that folding changes nothing
+        with full_precision(self.vision.device.type):  # so that folding changes nothing
             added = [
                 projection(self.get_buffer(f"code_vectors_{level}"))
                 for level, projection in enumerate(self.code_projections)
@@ -115,10 +116,6 @@ class PlaceEmbedding(nn.Module):
         level, row, column = places.clamp(min=0).unbind(dim=-1)
         placed = F.embedding(level, self.level) + F.embedding(row, self.row) + F.embedding(column, self.column)
         return placed * (places[..., :1] >= 0)
-
-
-def _full_precision(kind: str) -> AbstractContextManager[object]:
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def check_ranges(ranges: tuple[tuple[int, int], ...], start: int, stop: int) -> None:

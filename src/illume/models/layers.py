@@ -3,6 +3,7 @@
 It does not know what flows through it: images, text and codes are all rows of vectors here.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -88,6 +89,11 @@ def product_dtype(x: Float[Tensor, "*n"]) -> torch.dtype:
     kind = x.device.type
     enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return torch.get_autocast_dtype(kind) if enabled else x.dtype
+
+
+def full_precision(kind: str) -> AbstractContextManager[object]:
+    """No autocast on a kind of device; nothing where there is none to begin with (`meta`)."""
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def lower(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from illume.models.codebook import nearest
+from illume.models.layers import full_precision
 from illume.models.vq import VQ, Quantizer, QuantizerLoss, VQConfig, code_metrics, straight_through
 
 __all__ = [
@@ -140,7 +141,7 @@ class ProductVQ(nn.Module):
         return torch.cat([vectors, *(F.one_hot(digit, size).to(vectors.dtype) for digit, size in digits)], dim=-1)
 
     def loss(self, features: Float[Tensor, "b n d"]) -> QuantizerLoss:
-        """The mean of the groups' losses; the metrics are of the joint code, or where they are apart the groups' mean."""
+        """The mean of the losses of the groups. The metrics are of the joint code; of groups apart, their mean."""
         losses = [vq.loss(part) for vq, part in zip(self.vqs(), self.parts(features), strict=True)]
         codes = from_levels([loss.codes for loss in losses], self.sizes)
         quantised = torch.cat([loss.quantised for loss in losses], dim=-1)
@@ -187,7 +188,7 @@ class SimVQ(nn.Module):
     @property
     def codebook(self) -> Float[Tensor, "k d"]:
         """The codebook as it stands, in float32."""
-        with torch.autocast(self.frozen_codebook.device.type, enabled=False):
+        with full_precision(self.frozen_codebook.device.type):
             return self.code_transform(self.frozen_codebook)
 
     def encode(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
