@@ -22,7 +22,7 @@ EVERYTHING = {"draw": 0.34, "edit": 0.24, "inpaint": 0.06, "chat": 0.24, "assess
 
 def nano() -> Recipe:
     """At most 90 minutes on two cores, scoring included."""
-    pictures = {"scenes": 0.33, "edits": 0.12, "regions": 0.05, "nameless": 0.5}
+    seen = {"scenes": 0.33, "edits": 0.12, "regions": 0.05}
     return Recipe(
         name="nano",
         out="runs/nano",
@@ -31,11 +31,11 @@ def nano() -> Recipe:
         text=BPEConfig(size=1024),
         encoder=EncoderConfig(image_size=NANO.size, patch=8, width=128, layers=3),
         tokenizer=TokenizerConfig((LevelConfig(CODES),)),
-        pixel_decoder=DiffusionDecoderConfig(),
+        pixel_decoder=DiffusionDecoderConfig(channels=(32, 64, 64)),
         decoder=NewDecoderConfig(decoder_preset("pico")),
         encoder_stage=image_stage("encoder", 400, 128, {"scenes": 1.0}, VISION),
-        tokenizer_stage=image_stage("tokenizer", 600, 128, pictures, TOKENIZER),
-        pixel_stage=image_stage("pixel_decoder", 700, 32, pictures, PIXELS, ema=0.995),
+        tokenizer_stage=image_stage("tokenizer", 600, 128, {**seen, "parted": 0.5}, TOKENIZER),
+        pixel_stage=image_stage("pixel_decoder", 700, 32, {**seen, "nameless": 0.5}, PIXELS, ema=0.995),
         stages=(
             stage1(10, {"caption": 0.5, "reconstruct": 0.5}),
             stage2(200, {"reconstruct": 0.05, "text": 0.05, **EVERYTHING}),
@@ -44,8 +44,10 @@ def nano() -> Recipe:
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=8,
         code_vectors=True,
+        code_rows=False,
         row_length=256,
         rows_per_batch=32,
+        weighting="sample",
         generation=Generation(
             text=GREEDY,
             draw=Drawing(Sampling(0.7, 0, 0.9), 1.0),

@@ -40,7 +40,7 @@ PICTURES = {"scenes": 0.35, "edits": 0.15, "nameless": 0.5}
 VIEWS = {"scenes": 0.35, "edits": 0.15, "parted": 0.5}
 
 # A model that starts from nothing learns all tasks together from the start: stages 2 and 3 differ in what they train.
-EVERYTHING = {"draw": 0.27, "edit": 0.28, "chat": 0.33, "assess": 0.09, "caption": 0.03}
+EVERYTHING = {"draw": 0.27, "edit": 0.23, "chat": 0.39, "assess": 0.08, "caption": 0.03}
 
 
 def pico() -> Recipe:
@@ -56,18 +56,20 @@ def pico() -> Recipe:
         pixel_decoder=DiffusionDecoderConfig(),
         decoder=NewDecoderConfig(decoder_preset("pico")),
         encoder_stage=image_stage("encoder", 200, 128, {"scenes": 1.0}, VISION),
-        tokenizer_stage=image_stage("tokenizer", 360, 128, VIEWS, TOKENIZER),
-        pixel_stage=image_stage("pixel_decoder", 320, 32, PICTURES, PIXELS, ema=0.99),
+        tokenizer_stage=image_stage("tokenizer", 280, 128, VIEWS, TOKENIZER),
+        pixel_stage=image_stage("pixel_decoder", 270, 32, PICTURES, PIXELS, ema=0.99),
         stages=(
             stage1(10, {"caption": 0.5, "reconstruct": 0.5}),
             stage2(150, {"reconstruct": 0.05, "text": 0.05, **EVERYTHING}),
-            stage3(440, EVERYTHING),
+            stage3(450, EVERYTHING),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=4,
         code_vectors=True,
         code_rows=False,
+        row_length=144,  # two samples of questions, or three drawings: 95% filled, where 128 are to 82%
         rows_per_batch=32,
+        weighting="sample",  # or the codes, three of four ids, would drown the answers
         generation=Generation(
             text=GREEDY,
             draw=Drawing(Sampling(0.7, 0, 0.9), 1.5),
