@@ -13,6 +13,7 @@ from illume.core.errors import IllumeError, UsageError
 
 __all__ = ["app", "main"]
 
+GO_ON = ("train", "judge", "enhance")  # commands that go on where they were
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 
@@ -26,6 +27,6 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            again = "; run the same command again to go on" if sys.argv[1:2] in (["train"], ["judge"]) else ""
+            again = "; run the same command again to go on" if sys.argv[1:2] and sys.argv[1] in GO_ON else ""
             typer.secho(f"illume: interrupted{again}", err=True)
         raise

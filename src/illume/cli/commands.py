@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from illume import __version__
+from illume.cli.enhancing import enhance
 from illume.cli.files import check_writable, load_model, read_prompts, save_images
 from illume.cli.judging import judge_app
 from illume.cli.options import (
@@ -35,6 +36,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 app.add_typer(judge_app, name="judge")
+app.command()(enhance)
 
 
 def version(show: bool) -> None:

@@ -19,7 +19,7 @@ from illume.data.loader import ImageLoader, Share
 from illume.data.mixture import Mixture
 from illume.data.problems import Problem
 from illume.data.records import TaskName
-from illume.data.records_source import RecordsFile
+from illume.data.records_source import RecordsFile, RecordsSource
 from illume.data.sources import Images, Source
 from illume.data.world_images import WorldImages
 from illume.data.world_source import PartedSource, WorldSource
@@ -41,6 +41,7 @@ class OpenData:
 
     `groups` are names that stand for several sources, and `shown_groups` for several of `shown`, each with its share.
     `parted`: of what is held out of collections, beside what is trained on; None for data that are split otherwise.
+    `rounds`: names of sources that came after the vocabulary.
     """
 
     sources: Mapping[str, Source]
@@ -49,6 +50,7 @@ class OpenData:
     groups: Mapping[str, Shares] = field(default_factory=dict)
     shown_groups: Mapping[str, Shares] = field(default_factory=dict)
     parted: Parted | None = None
+    rounds: Collection[str] = ()
 
     def mixture(self, stage: Stage) -> Mixture:
         """A stage's mixture. ConfigError where it names a source that is not there."""
@@ -91,14 +93,24 @@ class OpenData:
     def texts(self) -> Iterator[str]:
         """Every kind of text that training shows, prompts included."""
         pictures = Pictures(ImageFrame(((1, 1),)), codes=lambda _: ((0,),))  # words do not depend on the pictures
-        for source in self.sources.values():
+        for source in (source for name, source in self.sources.items() if name not in self.rounds):
             for index in range(min(len(source), TEXTS_PER_SOURCE)):
                 for message in messages(source.record(index), pictures):
                     yield from (part.text for part in message.parts if isinstance(part, TextPart))
 
 
 def open_data(recipe: Recipe) -> OpenData:
-    """The data a recipe names."""
+    """The data a recipe names, with the records of its self-enhancement rounds."""
+    data = _open(recipe)
+    if recipe.rounds is None:
+        return data
+    rounds = {n: RecordsSource(Path(p), recipe.image_size, name=n) for n, p in recipe.rounds.sources.items()}
+    if taken := sorted(rounds.keys() & (data.sources.keys() | data.groups.keys())):
+        raise ConfigError(f"rounds.sources: the data have a source {taken[0]!r} already: choose another name")
+    return replace(data, sources={**data.sources, **rounds}, rounds=tuple(rounds))
+
+
+def _open(recipe: Recipe) -> OpenData:
     match recipe.data:
         case WorldData():
             return _open_world(recipe.data, recipe.image_size, {name for s in recipe.stages for name in s.mixture})

@@ -129,9 +129,11 @@ def _without(plain: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, An
 def part_hashes(recipe: Recipe) -> dict[str, str]:
     """Names what each part that is trained depends on, in the order in which they are trained."""
     plain = naming(recipe)
+    learnt = {"rounds": _without(plain["rounds"], {"sources": plain["rounds"]["sources"]})} if recipe.rounds else {}
 
     def named(fields: tuple[str, ...], stages: int = 0) -> str:
         kept = {name: plain[name] for name in fields if name in plain}
+        kept |= learnt if stages == len(recipe.stages) else {}  # of the last stage alone
         return plain_hash(kept | {"stages": plain["stages"][:stages]})
 
     painted = ("pixel_decoder",) if isinstance(recipe.tokenizer, ReconstructionConfig) else ()  # trained as one

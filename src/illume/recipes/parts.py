@@ -221,12 +221,13 @@ def train_stages(
     recipe = folder.recipe
     pictures = Pictures(ImageFrame(codes.grids), codes, always_codes=recipe.reading == "codes")
     examples = Examples(layout, text, pictures, drop=recipe.drop, seed=recipe.seed, reading=recipe.reading)
-    for stage in recipe.stages:
+    for number, stage in enumerate(recipe.stages, start=1):
+        last = recipe.rounds if number == len(recipe.stages) else None
         loader = SequenceLoader(
             data.mixture(stage),
             examples,
             batch_size=stage.batch_size,
-            row_length=recipe.row_length,
+            row_length=recipe.row_length if last is None else last.row_length,
             rows_per_batch=recipe.rows_per_batch,
             accumulate=stage.accumulate,
             share=share(),

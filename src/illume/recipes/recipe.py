@@ -206,6 +206,18 @@ class ScoreConfig:
 
 
 @dataclass(frozen=True)
+class RoundsData:
+    """Records of self-enhancement rounds, which the last stage alone mixes, by source name: `sources` are their files,
+    `contents` name what is in these. `start` names the weights that the last stage goes on from, None: those the stages
+    before it left. The last stage's rows are `row_length` long: a judged image with its correction takes room."""
+
+    sources: dict[str, str]
+    contents: dict[str, str]
+    row_length: int
+    start: str | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that a run depends on; `out` and `device` alone do not enter its hash.
 
@@ -242,6 +254,7 @@ class Recipe:
     weighting: Weighting = "id"
     reading: Reading = "features"
     lora: LoRAConfig | None = None
+    rounds: RoundsData | None = None
     generation: Generation = Generation()
     score: ScoreConfig = ScoreConfig()
     device: str = "auto"

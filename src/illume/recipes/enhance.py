@@ -1,0 +1,220 @@
+"""Self-enhancing alignment (ILLUME, section 3), whole: rounds of drawing, judging and composing, then fine-tuning.
+
+    illume enhance runs/demo --prompts world --judge oracle --num-prompts 512 --per-prompt 4
+
+It joins what may not know each other: the steps of a round (enhance/), training and scoring.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from illume.api import Illume, load
+from illume.core.device import pick_device
+from illume.core.dist import barrier, close, init_from_env, is_main
+from illume.core.errors import ConfigError
+from illume.core.files import read_json, write_json
+from illume.core.log import Progress, console
+from illume.core.streams import seed_of
+from illume.enhance.assess import assess
+from illume.enhance.compose import Composing, check_round, compose
+from illume.enhance.paint import Painting, paint, room
+from illume.enhance.propose import from_file, from_source, propose, read_prompts
+from illume.enhance.round import RoundFolder, Step
+from illume.judge.api import ApiJudge
+from illume.judge.catalog import Setting, make_judge
+from illume.judge.drawings import read_drawings
+from illume.judge.oracle import OracleJudge
+from illume.judge.own import SelfJudge
+from illume.judge.protocol import Judge
+from illume.judge.tally import tally
+from illume.judge.verdicts import read_verdicts
+from illume.recipes.data import open_data
+from illume.recipes.examples_page import write_page
+from illume.recipes.recipe import WorldData
+from illume.recipes.retrain import Base, Retraining, model_continued, stage_anew
+from illume.recipes.score import score_folder
+
+WORLD = "world"
+Start = Literal["stage2", "model"]
+Only = Step | Literal["train"]
+STEPS: tuple[Only, ...] = (*get_args(Step), "train")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person asks for. `prompts`: a file, or "world": the texts that the model learnt to draw from, with their
+    pictures. `judge`: a judge's name; "self" is the model that drew, "oracle" its own world's. `seed` chooses prompts
+    and noise, for every round otherwise."""
+
+    prompts: str
+    judge: str
+    judge_settings: tuple[str, ...] = ()
+    rounds: int = 1
+    start: Start = "model"
+    num_prompts: int | None = None
+    painting: Painting = Painting()
+    composing: Composing = Composing()
+    retraining: Retraining = Retraining()
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or (self.num_prompts is not None and self.num_prompts < 1):
+            raise ValueError(f"rounds ({self.rounds}) and num_prompts ({self.num_prompts}) are 1 or more")
+
+
+def enhance(model: str, settings: Settings, out: Path | None = None, only: Only | None = None) -> dict[str, Any]:
+    """Run the rounds into `out` (by default beside the run: NAME-enhanced); killed and run again, it goes on.
+
+    Returns {"before", "after", "rounds"}: scorecards, as in out/scorecards.json. `only`: one step of the last round,
+    after which {"step", "file"} is returned. Under torchrun drawing, judging and training are shared.
+    """
+    init_from_env(pick_device(settings.device))
+    try:
+        base = Base.find(model)
+        folder = out or base.run.with_name(f"{base.run.name}-enhanced")
+        if only is not None:
+            return _one_step(base, settings, folder, only)
+        cards = [_before(base, settings, folder)]
+        for number in range(1, settings.rounds + 1):
+            one = Round(base, settings, folder, number)
+            for step in STEPS:
+                one.run(step)
+            cards.append(one.card())
+        return _finish(base, settings, folder, cards)
+    finally:
+        close()
+
+
+@dataclass
+class Round:
+    """A round in its place: who draws, who judges, what is trained of it."""
+
+    base: Base
+    settings: Settings
+    out: Path
+    number: int
+    folder: RoundFolder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = RoundFolder(self.path(self.number))
+
+    def path(self, number: int) -> Path:
+        """A round's folder."""
+        return self.out / f"round-{number}"
+
+    @property
+    def trained(self) -> Path:
+        """The run folder of what is trained at this round's end."""
+        return self.folder.path / "run"
+
+    def card(self) -> dict[str, Any]:
+        """The scorecard of what was trained."""
+        return read_json(self.trained / "scorecard.json")
+
+    @cached_property
+    def illume(self) -> Illume:
+        """Who draws: the base, and from the second round on the model that the round before left."""
+        before = self.path(self.number - 1) / "run" / "model"
+        return load(self.base.model if self.number == 1 else before, device=self.settings.device)
+
+    def run(self, step: Only) -> None:
+        """One step; what is finished is left."""
+        console.print(f"[bold]round {self.number}: {step}[/bold]")
+        {"propose": self.propose, "paint": self.paint, "assess": self.assess, "compose": self.compose}.get(
+            step, self.train
+        )()
+
+    def propose(self) -> None:
+        if is_main():
+            propose(self.folder, self._wanted(), room(self.illume))
+        barrier()
+
+    def paint(self) -> None:
+        total = len(read_prompts(self.folder.prompts)) * self.settings.painting.per_prompt
+        with Progress("drawings", total, enabled=is_main()) as progress:
+            paint(self.folder, self.illume, self.settings.painting, progress.advance)
+
+    def assess(self) -> None:
+        judge = self.judge()
+        drawings = read_drawings(self.folder.drawings)
+        asks = isinstance(judge, ApiJudge)
+        if asks and is_main():
+            console.print(f"{self.settings.judge}: {judge.estimate(drawings)}", markup=False)  # type: ignore[attr-defined]
+        with Progress(str(judge.identity), len(drawings), enabled=is_main()) as progress:
+            assess(self.folder, judge, shared=not asks, on_progress=progress.advance)
+        if is_main():
+            console.print(tally(read_verdicts(self.folder.verdicts)).to_text(), markup=False)
+
+    def compose(self) -> None:
+        if is_main():
+            made = compose(self.folder, self.settings.composing)
+            told = "".join(f", {count} {why}" for why, count in made.left_out.items())
+            console.print(f"records: {made.good} good, {made.bad} bad, {made.corrected} of them corrected{told}")
+        barrier()
+
+    def train(self) -> None:
+        rounds = {f"round-{n}": self.path(n) / "records.jsonl" for n in range(1, self.number + 1)}
+        for n in range(1, self.number + 1):
+            check_round(RoundFolder(self.path(n)))
+        train = stage_anew if self.settings.start == "stage2" else model_continued
+        train(self.base, rounds, self.trained, self.settings.retraining)
+
+    def judge(self) -> Judge:
+        """The judge of a name. It answers bit for bit the same whatever it is asked at once."""
+        name, data = self.settings.judge, self.base.recipe.data
+        if name == "oracle" and isinstance(data, WorldData):
+            return OracleJudge(data.world)
+        if name == "self":
+            return SelfJudge(Illume(self.illume.parts, folder=self.illume.folder, strict=True))
+        setting = Setting(self.out / "answers.jsonl", (), _load)
+        return make_judge(name, self.settings.judge_settings, setting)
+
+    def _wanted(self) -> Any:
+        settings = self.settings
+        if settings.prompts != WORLD:
+            return from_file(Path(settings.prompts), settings.num_prompts)
+        if not isinstance(self.base.recipe.data, WorldData):
+            raise ConfigError(f"--prompts world: {self.base.model} was trained on other data; give a file of prompts")
+        source = open_data(self.base.recipe).sources["draw"]
+        number = settings.num_prompts or NUM_PROMPTS
+        return from_source(source, number, seed_of("round", settings.seed, self.number))
+
+
+NUM_PROMPTS = 256  # of the world, where no number is asked for
+
+
+def _one_step(base: Base, settings: Settings, out: Path, only: Only) -> dict[str, Any]:
+    one = Round(base, settings, out, settings.rounds)
+    one.run(only)
+    made = one.trained / "model" if only == "train" else one.folder.file(only)
+    return {"step": only, "file": str(made)}
+
+
+def _before(base: Base, settings: Settings, out: Path) -> dict[str, Any]:
+    """The base's scorecard, scored once."""
+    path = out / "before.json"
+    if is_main() and not path.is_file():
+        console.print("[bold]score before[/bold]")
+        score_folder(str(base.model), [], out=path, device=settings.device)
+    barrier()
+    return read_json(path)
+
+
+def _finish(base: Base, settings: Settings, out: Path, cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    found = {"before": cards[0], "after": cards[-1], "rounds": list(cards[1:])}
+    if is_main():
+        write_json(out / "scorecards.json", found)
+        rounds = [RoundFolder(out / f"round-{number}") for number in range(1, settings.rounds + 1)]
+        write_page(out / "enhance.html", f"{base.recipe.name}: self-enhancement", cards, rounds)
+        console.print(f"model: {rounds[-1].path / 'run' / 'model'}; page: {out / 'enhance.html'}")
+    barrier()
+    return found
+
+
+def _load(name: str, device: str) -> Illume:
+    inner = Path(name) / "model"
+    return load(inner if (inner / "config.json").is_file() else name, device=device)

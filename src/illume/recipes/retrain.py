@@ -1,0 +1,205 @@
+"""Training on the records of self-enhancement rounds, in a run folder of its own: stage 3 anew, or a model continued.
+
+It does not know how the records came about.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from illume.api import Illume
+from illume.core.checkpoint import latest
+from illume.core.config import dump_yaml, load_yaml
+from illume.core.device import pick_device, pick_dtype
+from illume.core.dist import barrier, is_main
+from illume.core.errors import CheckpointError, DataError
+from illume.core.files import read_json
+from illume.data.examples import Examples, Pictures
+from illume.data.records_source import RecordsSource
+from illume.encode import weights_hash
+from illume.generate.folder import Parts, load_parts
+from illume.models.lora import add_lora
+from illume.recipes import parts
+from illume.recipes.data import open_data
+from illume.recipes.folder import RunFolder, part_hashes
+from illume.recipes.recipe import Recipe, RoundsData
+from illume.recipes.run import finish, run
+from illume.recipes.score import RECIPE_FILE, find_model
+from illume.train.stage import Stage
+from illume.vocab.messages import ImageFrame
+
+CONTINUED = "enhance"  # the stage that continues a finished model
+CONTINUED_PART = 4  # of the last stage's steps, where none are asked for: one so many-th
+ROW_STEP = 16
+
+
+@dataclass(frozen=True)
+class Base:
+    """A finished run: its folder, its model's, and the recipe that made it."""
+
+    run: Path
+    model: Path
+    recipe: Recipe
+
+    @classmethod
+    def find(cls, name: str) -> "Base":
+        """Of a run's folder or a model's. ModelError where there is no recipe beside the model."""
+        model = find_model(Path(name))
+        return cls(model.parent, model, load_yaml(model / RECIPE_FILE, Recipe))
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """`share`: of the last stage's samples, those that are records of the rounds. `steps`: None is as many as the
+    recipe's last stage (a model continued: a quarter). `rate` multiplies the rates of a model continued."""
+
+    share: float = 0.1
+    steps: int | None = None
+    rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share ({self.share}) is a share of the samples, above 0 and below 1")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps ({self.steps}) must be at least 1")
+        if not self.rate > 0:
+            raise ValueError(f"rate ({self.rate}) must be above 0")
+
+
+def stage_anew(base: Base, rounds: Mapping[str, Path], out: Path, how: Retraining) -> dict[str, Any]:
+    """The paper's protocol (ILLUME, section 3): the last stage trained anew from what the stages before it left, the
+    rounds' records mixed in. Returns the scorecard; killed and run again, it goes on.
+
+    CheckpointError where the base's run has not kept the checkpoints of its other parts.
+    """
+    recipe = base.recipe
+    *before, last = recipe.stages
+    stage = mixed(last, rounds, how.share, _older(recipe))
+    stage = replace(stage, steps=how.steps or stage.steps)
+    made = replace(recipe, out=str(out), stages=(*before, stage), rounds=rounds_data(base, rounds))
+    if (card := _finished(made)) is not None:
+        return card
+    if is_main():
+        _link_parts(base, made, out)
+    barrier()
+    return run(made)
+
+
+def model_continued(base: Base, rounds: Mapping[str, Path], out: Path, how: Retraining) -> dict[str, Any]:
+    """A finished model trained on, its last stage's mixture with the rounds' records mixed in. Returns the scorecard;
+    killed and run again, it goes on."""
+    recipe, device = base.recipe, pick_device(base.recipe.device)
+    given = load_parts(base.model, device, pick_dtype("float32", device))
+    start = weights_hash(given.model)
+    stage = continued(recipe.stages[-1], rounds, how, _older(recipe))
+    made = replace(recipe, out=str(out), stages=(stage,), rounds=rounds_data(base, rounds, given, start))
+    if (card := _finished(made)) is not None:
+        return card
+    folder = RunFolder(made)
+    if is_main():
+        _link(base.run / "contrast", out / "contrast")
+    data = open_data(made)
+    codes = parts.encoded(folder, data, given.tokenizer)
+    model = given.model.requires_grad_(True)
+    if made.lora is not None:
+        parts.seed_module(made, "lora")
+        add_lora(model.decoder, made.lora)
+    parts.train_stages(folder, data, model, given.layout, given.text, codes)
+    parts.merge(folder, model)
+    scored = finish(folder, Illume(given, folder=folder.model)) if is_main() else {}
+    barrier()
+    return scored
+
+
+def continued(last: Stage, rounds: Mapping[str, Path], how: Retraining, older: Sequence[str]) -> Stage:
+    """The stage that continues a model after its last one."""
+    stage = mixed(last, rounds, how.share, older)
+    rules = tuple(replace(rule, lr=rule.lr * how.rate) for rule in stage.rules)
+    steps = how.steps or max(1, last.steps // CONTINUED_PART)
+    return replace(stage, name=CONTINUED, rules=rules, steps=steps, sample_every=0)
+
+
+def mixed(stage: Stage, rounds: Mapping[str, Path], share: float, older: Sequence[str] = ()) -> Stage:
+    """A stage that gives `share` of its samples to the rounds, alike, and the rest as before."""
+    own = {name: weight for name, weight in stage.mixture.items() if name not in older and weight > 0}
+    total = sum(own.values())
+    kept = {name: weight * (1 - share) / total for name, weight in own.items()}
+    return replace(stage, mixture=kept | dict.fromkeys(rounds, share / len(rounds)))
+
+
+def rounds_data(
+    base: Base, rounds: Mapping[str, Path], given: Parts | None = None, start: str | None = None
+) -> RoundsData:
+    """What a recipe says of the rounds. DataError where their records cannot be learnt from."""
+    given = given or load_parts(base.model, pick_device("cpu"), pick_dtype("float32", pick_device("cpu")))
+    longest = max(longest_record(path, name, given, base.recipe) for name, path in rounds.items())
+    contents = {name: _digest(path) for name, path in rounds.items()}
+    files = {name: str(path) for name, path in rounds.items()}
+    row_length = max(base.recipe.row_length, -(-longest // ROW_STEP) * ROW_STEP)
+    return RoundsData(files, contents, row_length, start)
+
+
+def longest_record(path: Path, name: str, given: Parts, recipe: Recipe) -> int:
+    """How many ids the longest dialogue of a file of records has. DataError for a record that is none."""
+    source = RecordsSource(path, recipe.image_size, name=name)
+    frame = ImageFrame(given.tokenizer.grids(given.image_size))
+    blank = tuple((0,) * (rows * columns) for rows, columns in frame.grids)
+    pictures = Pictures(frame, lambda key: blank, always_codes=given.reading == "codes")
+    lengths = [
+        len(Examples(given.layout, given.text, pictures, drop=drop, reading=given.reading).sample(source, item, 0))
+        for drop in (0.0, 1.0)
+        for item in range(len(source))
+    ]
+    return max(lengths)
+
+
+def _finished(made: Recipe) -> dict[str, Any] | None:
+    """The scorecard of a run that was made just so, and ended."""
+    config, card = Path(made.out) / "config.yaml", Path(made.out) / "scorecard.json"
+    ended = card.is_file() and config.is_file() and config.read_text(encoding="utf-8") == dump_yaml(made)
+    return read_json(card) if ended else None
+
+
+def _older(recipe: Recipe) -> list[str]:
+    return [] if recipe.rounds is None else list(recipe.rounds.sources)
+
+
+def _link_parts(base: Base, made: Recipe, out: Path) -> None:
+    """Let the new run find every finished part of the base, and its codes."""
+    *parts_before, _ = part_hashes(made)
+    steps = {stage.name: stage.steps for stage in made.stages}
+    steps |= {"encoder": made.encoder_stage.steps} if made.encoder_stage else {}
+    steps |= {"tokenizer": made.tokenizer_stage.steps}
+    steps |= {"pixel_decoder": made.pixel_stage.steps} if made.pixel_stage else {}
+    for part in (part for part in parts_before if part in steps):
+        found = latest(base.run / "checkpoints" / part)
+        if found is None or read_json(found / "meta.json").get("step") != steps[part]:
+            raise CheckpointError(
+                f"{base.run}: has no finished checkpoint of {part!r}, so the stages after it cannot be trained anew: "
+                "keep the run's checkpoints/, or go on from the model itself (--from model)"
+            )
+        _link(base.run / "checkpoints" / part, out / "checkpoints" / part)
+    for codes in sorted((base.run / "codes").glob("*")):
+        if codes.name not in (made.rounds.sources if made.rounds else ()):
+            _link(codes, out / "codes" / codes.name)
+
+
+def _link(there: Path, here: Path) -> None:
+    """The same folder under another name; nothing where there is none."""
+    if not there.is_dir() or here.is_dir():
+        return
+    here.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        here.symlink_to(os.path.relpath(there.resolve(), here.parent.resolve()), target_is_directory=True)
+    except OSError as error:
+        raise CheckpointError(f"{here}: cannot be linked to {there}: {error}; copy the folder there") from error
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=6).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error

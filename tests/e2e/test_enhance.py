@@ -1,0 +1,186 @@
+"""`illume enhance` on a tiny run: whole, from stage 2, step by step; killed while it trains; what is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.rounds import rows, tree
+from illume.api import load
+from illume.core.config import load_yaml
+from illume.core.errors import CheckpointError
+from illume.core.tensors import load_tensors
+from illume.data.records import read_records
+from illume.enhance.round import FILES
+from illume.eval.scorecard import validate
+from illume.recipes.enhance import Settings, enhance
+from illume.recipes.recipe import Recipe
+from illume.recipes.retrain import Base, mixed
+from illume.world import sample_prompt
+
+pytestmark = pytest.mark.xdist_group("run")  # one run for all of them
+Illume = Callable[..., Any]
+
+
+def command(run: Path, out: Path, *more: object) -> list[str]:
+    asked = ["--prompts", "world", "--judge", "oracle", "--num-prompts", "6", "--per-prompt", "2", "--steps", "3"]
+    return ["enhance", str(run), *asked, "--out", str(out), *map(str, more)]
+
+
+def round_files(out: Path, number: int = 1) -> dict[str, bytes]:
+    """The files of a round, but for the run that learns from it."""
+    return {name: data for name, data in tree(out / f"round-{number}").items() if not name.startswith("run/")}
+
+
+@pytest.fixture(scope="module")
+def enhanced(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two rounds, the model continued after each."""
+    out = tmp_path_factory.mktemp("enhanced") / "out"
+    settings = Settings("world", "oracle", rounds=2, num_prompts=6)
+    from dataclasses import replace
+
+    from illume.enhance.paint import Painting
+    from illume.recipes.retrain import Retraining
+
+    enhance(str(run_folder), replace(settings, painting=Painting(2), retraining=Retraining(steps=3)), out)
+    return out
+
+
+def test_rounds_leave_their_files_a_model_scorecards_and_a_page(enhanced: Path) -> None:
+    cards = json.loads((enhanced / "scorecards.json").read_text("utf-8"))
+    for card in (cards["before"], cards["after"], *cards["rounds"]):
+        validate(card, "card")
+    assert cards["after"] == cards["rounds"][1]
+    for number in (1, 2):
+        assert set(FILES.values()) <= set(round_files(enhanced, number))
+    first, second = ({row["prompt"] for row in rows(enhanced / f"round-{n}" / "prompts.jsonl")} for n in (1, 2))
+    assert first != second
+    model = enhanced / "round-2" / "run" / "model"
+    recipe = load_yaml(model / "recipe.yaml", Recipe)
+    assert recipe.rounds is not None
+    assert recipe.stages[-1].mixture.keys() >= {"round-1", "round-2"}
+    assert sum(recipe.stages[-1].mixture[f"round-{n}"] for n in (1, 2)) == pytest.approx(0.1)
+    assert load(model).draw("a red circle")[0].size == (32, 32)
+    page = (enhanced / "enhance.html").read_text("utf-8")
+    assert page.count("data:image/png;base64,") > 12
+    assert "after round 2" in page
+
+
+def test_run_again_it_changes_nothing(illume: Illume, run_folder: Path, enhanced: Path) -> None:
+    before = tree(enhanced)
+    answer = illume(*command(run_folder, enhanced, "--rounds", 2, "--json"))
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out) == json.loads((enhanced / "scorecards.json").read_text("utf-8"))
+    assert tree(enhanced) == before
+
+
+def test_killed_while_it_trains_it_ends_with_the_same_files_and_model(
+    illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "illume", *command(run_folder, out)],
+        env=dict(os.environ, OMP_NUM_THREADS="1"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 240
+    while not list((out / "round-1/run/checkpoints/enhance").glob("step-*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not (out / "scorecards.json").exists(), "it ended before it could be killed"
+    assert illume(*command(run_folder, out)).code == 0
+    assert round_files(out) == round_files(enhanced)
+    ours, theirs = (load_tensors(folder / "round-1/run/model/model.safetensors") for folder in (out, enhanced))
+    assert [name for name in ours if not ours[name].equal(theirs[name])] == []
+
+
+def test_from_stage_2_only_the_last_stage_is_trained_anew(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
+    before = tree(run_folder)
+    answer = illume(*command(run_folder, tmp_path / "out", "--from", "stage2"))
+    assert answer.code == 0, answer.err
+    run = tmp_path / "out/round-1/run"
+    assert tree(run_folder) == before
+    assert {json.loads(line)["part"] for line in (run / "metrics.jsonl").read_text().splitlines()} == {"stage3"}
+    made, base = load_yaml(run / "config.yaml", Recipe), load_yaml(run_folder / "config.yaml", Recipe)
+    assert (made.stages[:-1], made.data) == (base.stages[:-1], base.data)
+    assert (run / "model" / "tokenizer.json").read_bytes() == (run_folder / "model" / "tokenizer.json").read_bytes()
+
+
+def test_steps_run_alone(illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path) -> None:
+    for step in ("propose", "paint", "assess", "compose"):
+        answer = illume(*command(run_folder, tmp_path / "out", "--only", step, "--json"))
+        assert answer.code == 0, answer.err
+        assert Path(json.loads(answer.out)["file"]).is_file()
+    assert round_files(tmp_path / "out") == round_files(enhanced)
+    assert read_records(tmp_path / "out/round-1/records.jsonl")[0]
+
+
+def test_a_file_of_prompts_and_the_model_as_its_own_judge(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
+    base = Base.find(str(run_folder))
+    texts = dict.fromkeys(sample_prompt(base.recipe.data.world, "train", i).text for i in range(3))  # type: ignore[union-attr]
+    (tmp_path / "asked.txt").write_text("\n".join(texts) + "\n")
+    asked = ["enhance", run_folder, "--prompts", tmp_path / "asked.txt", "--judge", "self", "--out", tmp_path / "out"]
+    for step in ("propose", "paint", "assess"):
+        answer = illume(*asked, "--only", step)
+        assert answer.code == 0, answer.err
+    verdicts = rows(tmp_path / "out/round-1/verdicts.jsonl")
+    assert [row["prompt"] for row in verdicts] == list(texts)
+    assert {row["judge"]["name"] for row in verdicts} == {"self"}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--from", "stage1"], 2, "stage2 and model"),
+        (["--only", "draw"], 2, "propose, paint"),
+        (["--correction", "sound"], 2, "image, text, none"),
+        (["--share", "1"], 2, "share"),
+        (["--good", "2"], 2, "good"),
+        (["--prompts", "nowhere.txt"], 1, "nowhere.txt"),
+        (["--judge", "api:m", "--only", "assess"], 1, "drawings.jsonl"),
+        (["--judge", "wise", "--only", "assess"], 2, "oracle, self, api, detector"),
+        (["--only", "compose"], 1, "'assess'"),
+        (["--only", "train"], 1, "records.jsonl"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    illume: Illume, run_folder: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    os.environ.setdefault("OPENAI_API_KEY", "sk-none")
+    answer = illume(*command(run_folder, tmp_path / "out"), *arguments)
+    assert (answer.code, said in answer.err) == (code, True), answer
+    assert "Traceback" not in answer.err
+
+
+def test_a_model_of_another_round_does_not_go_on(illume: Illume, run_folder: Path, enhanced: Path) -> None:
+    before = tree(enhanced)
+    other = enhanced / "round-1" / "run"
+    answer = illume(*command(other, enhanced, "--only", "paint"))
+    assert (answer.code, "another model" in answer.err) == (1, True), answer
+    assert tree(enhanced) == before
+
+
+def test_without_checkpoints_stage_3_cannot_be_trained_anew(run_folder: Path, enhanced: Path) -> None:
+    from illume.recipes.retrain import Retraining, stage_anew
+
+    base = Base.find(str(enhanced / "round-1" / "run"))
+    with pytest.raises(CheckpointError, match="--from model"):
+        stage_anew(base, {"r": enhanced / "round-1/records.jsonl"}, enhanced / "anew", Retraining())
+
+
+def test_a_share_is_given_to_the_rounds_alike(run_folder: Path) -> None:
+    last = Base.find(str(run_folder)).recipe.stages[-1]
+    stage = mixed(last, {"a": Path(), "b": Path()}, 0.2)
+    assert sum(stage.mixture.values()) == pytest.approx(1)
+    assert stage.mixture["a"] == stage.mixture["b"] == pytest.approx(0.1)
+    again = mixed(stage, {"c": Path()}, 0.3, older=["a", "b"])
+    assert set(again.mixture) == {*last.mixture, "c"}
