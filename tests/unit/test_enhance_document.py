@@ -1,0 +1,57 @@
+"""docs/enhance.md: its Python runs, its line is of its file, its commands, options and steps are there."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from jsonschema import Draft202012Validator
+
+from illume.cli import app
+from illume.core.config import from_dict, override
+from illume.enhance.propose import SCHEMA
+from illume.enhance.round import FILES
+from illume.judge.catalog import KINDS
+
+PAGE = Path(__file__).parents[2] / "docs" / "enhance.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.txt").write_text("a red circle\ntwo blue squares\n")
+    for code in blocks("python"):
+        exec(compile(code, str(PAGE), "exec"), {})
+    assert Path("round-1/prompts.jsonl").read_text().count("\n") == 2
+
+
+def test_its_line_is_of_its_file() -> None:
+    (line,) = blocks("json")
+    Draft202012Validator(json.loads(SCHEMA.read_text("utf-8"))).validate(json.loads(line))
+
+
+def test_its_commands_options_and_settings_are_there() -> None:
+    command = typer.main.get_command(app).commands["enhance"]  # type: ignore[attr-defined]
+    options = {option for parameter in command.params for option in parameter.opts}
+    for line in "".join(blocks("sh")).splitlines():
+        words = shlex.split(line)
+        words = words[words.index("enhance") + 1 :]
+        assert {word for word in words if word.startswith("-")} <= options
+        kind, _, name = words[words.index("--judge") + 1].partition(":")
+        if settings := [word for word in words if "=" in word]:
+            config, field, _ = KINDS[kind]
+            override(from_dict(config, {field: name or "m"}), settings)
+    for option in re.findall(r"`(--[a-z-]+)", TEXT):
+        assert option in options
+
+
+def test_it_names_every_step_and_file() -> None:
+    for step, file in FILES.items():
+        assert f"**{step}**" in TEXT
+        assert file in TEXT
