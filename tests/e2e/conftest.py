@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from fixtures.imagefolder import make_image_folder
 from fixtures.tiny_recipe import tiny_pico
 from illume import cli
 from illume.core.config import dump_yaml
@@ -32,6 +33,16 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cli.main()
     assert ended.value.code in (0, None)
     return out
+
+
+@pytest.fixture
+def here(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to be in, with what the commands of the README and of docs/ name."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(run_folder)
+    make_image_folder(tmp_path / "FOLDER", n=24)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Law 12: every command in the README runs, on a tiny run in place of runs/demo; the long ones are read as written."""
 
-import importlib.util
-import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,33 +9,12 @@ from typing import Any
 
 import pytest
 
-from fixtures.documents import blocks, commands
-from fixtures.imagefolder import make_image_folder
+from fixtures.documents import NO_VERDICT, ROOT, blocks, check_command, commands
 from illume.core.errors import DataError
 from illume.recipes.catalog import resolve
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NO_VERDICT = "verdict"  # a model that has learnt nothing need not write one, but then says so
 pytestmark = pytest.mark.xdist_group("run")
-
-
-def check_command(words: list[str], illume: Callable[..., Any]) -> None:
-    """It runs, or, where that takes long, is understood."""
-    match words:
-        case ["make", *targets]:
-            done = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, check=False)
-            assert done.returncode == 0, done.stderr
-        case ["illume", "train", recipe, *overrides]:
-            resolve(recipe, overrides)
-        case ["python", "-m", module, *_]:
-            assert importlib.util.find_spec(module) is not None, module
-        case ["illume", command, *rest]:
-            few = ["score.num_items=6"] if command == "score" else []
-            answer = illume(command, *rest, *few)
-            assert answer.code == 0 or (command == "assess" and NO_VERDICT in answer.err), (words, answer)
-        case _:
-            raise AssertionError(f"teach this test to run {words}")
 
 
 @contextmanager
@@ -48,16 +25,6 @@ def expected_of_a_tiny_model() -> Iterator[None]:
     except DataError as error:
         if NO_VERDICT not in str(error):
             raise
-
-
-@pytest.fixture
-def here(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the README's commands name."""
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "demo").symlink_to(run_folder)
-    make_image_folder(tmp_path / "FOLDER", n=8)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_every_command_of_the_readme_runs(here: Path, illume: Callable[..., Any]) -> None:
@@ -101,11 +68,3 @@ def test_the_check_catches_a_command_that_does_not_run(
     with pytest.raises(Exception, match=r".") as caught:
         check_command(words, illume)
     assert not isinstance(caught.value, KeyboardInterrupt)
-
-
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
-def test_links_lead_somewhere(page: str) -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
-    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
