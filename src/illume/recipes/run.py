@@ -11,7 +11,7 @@ import torch
 from illume.api import Illume
 from illume.core.config import dump_yaml
 from illume.core.device import pick_device
-from illume.core.dist import barrier, close, init_from_env, is_main
+from illume.core.dist import barrier, close, init_from_env, is_active, is_main
 from illume.core.files import write_text
 from illume.core.log import console
 from illume.eval.report import write_report
@@ -33,6 +33,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     Returns the scorecard. The folder then holds `model/`, `scorecard.json` and `report.html`. Under torchrun every
     process trains its share; the first one scores.
     """
+    inside = is_active()  # of something larger, which goes on with the group
     init_from_env(pick_device(recipe.device))
     try:
         folder = RunFolder(recipe)
@@ -45,7 +46,8 @@ def run(recipe: Recipe) -> dict[str, Any]:
         barrier()
         return card
     finally:
-        close()
+        if not inside:
+            close()
 
 
 def train(folder: RunFolder, data: OpenData, text: TextFormat) -> Illume:
