@@ -128,7 +128,7 @@ def test_code_vectors_move_codes_alone_and_only_the_projection_learns() -> None:
 
 
 def test_without_own_rows_codes_of_equal_vectors_are_one() -> None:
-    """What is learnt of a code holds for its likes, so none can be told from them; other rows stay rows of their own."""
+    """What is learnt of a code holds for its likes, so none can be told from them; other rows stay their own."""
     model, vectors = unified(), (torch.randn(4, 5), torch.randn(5, 3))
     vectors[0][1] = vectors[0][0]
     model.set_code_vectors(vectors, own=False)

@@ -32,7 +32,7 @@ TOKENIZER = (
 PIXELS = (Rule(r".*", 2e-3),)
 
 # One codebook for shapes and one for colours, two levels of the sequence: shapes are drawn first, then coloured, so
-# that a shape in a colour it never wore is made of codes, and of steps, that were all seen (docs/journal.md, 2026-11-23).
+# that a shape in a colour it never wore is made of codes, and of steps, that were all seen (journal, 2026-11-23).
 CODES = ProductVQConfig(groups=(VQConfig(num_codes=64, dim=24), VQConfig(num_codes=64, dim=24)), apart=True)
 
 # Half of the pictures wear colours without a name; the tokenizer sees those with their views (world_source.py).
