@@ -67,7 +67,8 @@ def enhance(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     found = run(model, settings, out, cast(Any, only))
-    answer(found, as_json, text=told(found))
+    if found:  # of several processes one speaks
+        answer(found, as_json, text=told(found))
 
 
 def told(found: dict[str, Any]) -> str:

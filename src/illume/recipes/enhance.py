@@ -70,7 +70,8 @@ def enhance(model: str, settings: Settings, out: Path | None = None, only: Only 
     """Run the rounds into `out` (by default beside the run: NAME-enhanced); killed and run again, it goes on.
 
     Returns {"before", "after", "rounds"}: scorecards, as in out/scorecards.json. `only`: one step of the last round,
-    after which {"step", "file"} is returned. Under torchrun drawing, judging and training are shared.
+    after which {"step", "file"} is returned. Under torchrun drawing, judging and training are shared, and the first
+    process alone is given an answer.
     """
     init_from_env(pick_device(settings.device))
     try:
@@ -191,7 +192,7 @@ def _one_step(base: Base, settings: Settings, out: Path, only: Only) -> dict[str
     one = Round(base, settings, out, settings.rounds)
     one.run(only)
     made = one.trained / "model" if only == "train" else one.folder.file(only)
-    return {"step": only, "file": str(made)}
+    return {"step": only, "file": str(made)} if is_main() else {}
 
 
 def _before(base: Base, settings: Settings, out: Path) -> dict[str, Any]:
@@ -212,7 +213,7 @@ def _finish(base: Base, settings: Settings, out: Path, cards: Sequence[dict[str,
         write_page(out / "enhance.html", f"{base.recipe.name}: self-enhancement", cards, rounds)
         console.print(f"model: {rounds[-1].path / 'run' / 'model'}; page: {out / 'enhance.html'}")
     barrier()
-    return found
+    return found if is_main() else {}
 
 
 def _load(name: str, device: str) -> Illume:
