@@ -50,6 +50,5 @@ def save_images(images: list[Any], out: Path) -> list[Path]:
 def load_model(model: str, device: str) -> "Illume":
     """The model of a folder, of a run's folder, or of a hub name."""
     from illume.api import load
-    from illume.generate.folder import model_inside
 
-    return load(model_inside(Path(model)) if Path(model).exists() else model, device=device)
+    return load(model, device=device)
