@@ -78,7 +78,7 @@ def test_the_commands_of_the_docs_are_understood() -> None:
 def test_images_are_written_on_the_grid_they_are_read_on() -> None:
     finer = ["tokenizer.network.channels=[48, 96]"]
     with pytest.raises(
-        ConfigError, match=r"reads 32 pixels as grids \(\(4, 4\),\), the tokenizer writes \(\(8, 8\),\)"
+        ConfigError, match=r"reads 32 pixels as grids \(\(4, 4\),\), the tokenizer writes \(\(8, 8\), \(8, 8\)\)"
     ):
         blueprint(resolve("pico_reconstruction", finer))
     blueprint(resolve("pico_reconstruction", [*finer, "reading=codes"]))

@@ -10,13 +10,13 @@ from torch import Tensor
 from illume.models.convolutional import ConvolutionalDecoderConfig
 from illume.models.quantizer import (
     VQ,
-    ProductVQ,
     ProductVQConfig,
     Quantizer,
     QuantizerConfig,
     SimVQConfig,
     VQConfig,
     build_quantizer,
+    to_levels,
 )
 from illume.models.reconstruction import ReconstructionConfig, ReconstructionTokenizer
 from illume.models.tokenizer import LevelConfig, TokenizerConfig, VisionTokenizer
@@ -74,8 +74,10 @@ def test_the_identity_check_catches_twin_codes() -> None:
 
 def test_the_identity_check_catches_swapped_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     quantizer = build_quantizer(CONFIGS["product"])
-    split = ProductVQ._digits
-    monkeypatch.setattr(ProductVQ, "_digits", lambda self, codes: [d.clamp_max(3) for d in split(self, codes)[::-1]])
+    monkeypatch.setattr(
+        "illume.models.quantizer.to_levels",
+        lambda codes, sizes: tuple(digit.clamp_max(3) for digit in to_levels(codes, sizes)[::-1]),
+    )
     with pytest.raises(AssertionError):
         check_identity(quantizer)
 
