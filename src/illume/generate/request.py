@@ -17,7 +17,7 @@ from illume.vocab.messages import ImageFrame, Message, Part, TextPart
 Mode: TypeAlias = Literal["text", "image", "auto"]
 Key: TypeAlias = int
 Number: TypeAlias = float | int
-Pixels: TypeAlias = Float[Tensor, "3 h w"]
+Pixels: TypeAlias = Float[Tensor, "3 _ _"]  # height and width: several of them need not agree
 
 
 @dataclass(frozen=True)
