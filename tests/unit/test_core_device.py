@@ -1,6 +1,8 @@
 """Devices and number formats by name, and torch's keyed streams."""
 
 import copy
+import platform
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -128,3 +130,26 @@ def load_on(device, dtype):
     parts = tiny_parts()
     moved = {name: copy.deepcopy(getattr(parts, name)).to(device) for name in ("model", "tokenizer", "pixel_decoder")}
     return Illume(replace(parts, **moved | {"model": moved["model"].to(dtype)}))
+
+
+FAULTS_OF_STEPS = """
+import resource, sys, torch
+from illume.core.device import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def step():
+    held = [torch.zeros(4_000_000) for _ in range(8)]  # 16 MB each
+step(), step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step(), step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone")
+def test_kept_memory_is_not_faulted_in_again() -> None:
+    def faults(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FAULTS_OF_STEPS, how], check=True, capture_output=True, text=True)
+        return int(done.stdout)
+
+    assert faults("keep") < faults("leave") / 4

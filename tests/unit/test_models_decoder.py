@@ -46,6 +46,17 @@ def test_a_sample_is_untouched_by_its_neighbours() -> None:
     assert torch.isfinite(after).all()
 
 
+def test_wanted_positions_are_those_of_all() -> None:
+    decoder, row = awake(), torch.randn(2, 8, 16)
+    positions, segments = packed((5, 3), 0)
+    positions, segments = positions.expand(2, -1), segments.expand(2, -1)
+    wanted = torch.tensor([14, 3, 8])
+    some = decoder(row, positions, segments, wanted=wanted)
+    everything = decoder(row, positions, segments).flatten(0, 1)
+    assert torch.allclose(some, everything[wanted], atol=1e-5)
+    assert not torch.allclose(some, everything[wanted - 1], atol=1e-2)
+
+
 def test_every_query_of_a_packing_mask_sees_itself() -> None:
     _, segments = packed((5, 3), 4)
     mask = packing_mask(segments)

@@ -18,7 +18,8 @@ BATCH = pack((drawing("0"), reading("1")), (reading("2"),), (reading("1"), drawi
 @torch.no_grad()
 def plain_loss(objective: LMObjective, batch: SequenceBatch) -> tuple[float, float, float]:
     """The mean over all, text, and codes with markers, position by position from whole rows of logits."""
-    logits = objective.model.head.logits(objective.hidden(batch))
+    hidden = objective.hidden(batch, torch.arange(batch.ids.numel()))
+    logits = objective.model.head.logits(hidden.unflatten(0, batch.ids.shape))
     each = F.cross_entropy(logits[:, :-1].flatten(0, 1), batch.ids[:, 1:].flatten(), reduction="none")
     wanted, vision = batch.loss_mask[:, 1:].flatten(), batch.ids[:, 1:].flatten() >= TEXT
     return float(each[wanted].mean()), float(each[wanted & ~vision].mean()), float(each[wanted & vision].mean())

@@ -1,5 +1,6 @@
 """Where and in which number format to compute, and torch's random streams; it does not know what is computed."""
 
+import ctypes
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -66,6 +67,19 @@ def generator(device: torch.device | str, *keys: Key) -> torch.Generator:
     Devices draw different numbers from equal seeds: what must agree across devices is drawn on the CPU.
     """
     return torch.Generator(device).manual_seed(seed_of(*keys))
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees, for the next step; false where the C library is not glibc.
+
+    Otherwise a training step on a CPU gives its activations back to the system and faults every page in again: a step
+    of `pico` was 7 to 14% slower.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # glibc's names for them in malloc.h
+    return bool(mallopt(trim_threshold, 2**31 - 1) and mallopt(mmap_threshold, 2**25))  # the largest it takes
 
 
 def peak_memory_gb() -> float:

@@ -59,8 +59,8 @@ def _written_out(
 ) -> Float[Tensor, "b h t e"]:
     k, v = _repeated(k, q.shape[1]), _repeated(v, q.shape[1])
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if mask is not None:
-        scores = scores + (additive(mask, scores.dtype) if mask.dtype == torch.bool else mask.to(scores.dtype))
+    if mask is not None:  # in place: nothing reads the bare scores again, and they are as large as all else together
+        scores.add_(additive(mask, scores.dtype) if mask.dtype == torch.bool else mask.to(scores.dtype))
     return scores.softmax(dim=-1) @ v
 
 
@@ -71,17 +71,21 @@ def _repeated(x: Float[Tensor, "b g s e"], heads: int) -> Float[Tensor, "b h s e
 def rotary_angles(
     positions: Int[Tensor, "b t"], frequencies: Float[Tensor, " half"]
 ) -> tuple[Float[Tensor, "b 1 t e"], Float[Tensor, "b 1 t e"]]:
-    """Cosine and sine of every position and frequency, in float32, laid out for the two halves of a head."""
+    """Cosine and sine of every position and frequency, in float32, laid out for the two halves of a head: there the
+    first is turned by minus the second, so its sine is negative."""
     angles = positions[:, None, :, None].float() * frequencies.float()
-    return angles.cos().repeat(1, 1, 1, 2), angles.sin().repeat(1, 1, 1, 2)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(
     x: Float[Tensor, "b h t e"], cos: Float[Tensor, "#b 1 t e"], sin: Float[Tensor, "#b 1 t e"]
 ) -> Float[Tensor, "b h t e"]:
-    """Rotary positions (RoFormer, Su et al. 2021) in the halves layout of Llama's published weights."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos.to(x.dtype) + torch.cat((-second, first), dim=-1) * sin.to(x.dtype)
+    """Rotary positions (RoFormer, Su et al. 2021) in the halves layout of Llama's published weights.
+
+    `sin` is that of `rotary_angles`: negative for the first half.
+    """
+    return x * cos.to(x.dtype) + x.roll(x.shape[-1] // 2, dims=-1) * sin.to(x.dtype)
 
 
 def product_dtype(x: Float[Tensor, "*n"]) -> torch.dtype:

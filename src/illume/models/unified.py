@@ -109,6 +109,8 @@ class Unified(nn.Module):
         slot_embeds: Float[Tensor, "s d"] | None = None,
         cache: KVCache | None = None,
         branches: Int[Tensor, "b t"] | None = None,
-    ) -> Float[Tensor, "b t d"]:
+        wanted: Int[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, "*m d"]:
         """Hidden states, for `head.loss` or `head.logits`. See `embed` and `Decoder.forward` for the arguments."""
-        return self.decoder(self.embed(ids, places, slot_index, slot_embeds), positions, segments, cache, branches)
+        embeds = self.embed(ids, places, slot_index, slot_embeds)
+        return self.decoder(embeds, positions, segments, cache, branches, wanted)

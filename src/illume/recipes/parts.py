@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from illume.core.device import pick_device
+from illume.core.device import keep_freed_memory, pick_device
 from illume.core.dist import barrier, is_main, rank, world_size
 from illume.core.errors import ConfigError
 from illume.core.log import Progress
@@ -62,6 +62,8 @@ def fit_part(
 ) -> None:
     """Train one objective through one stage, going on where an earlier sitting was."""
     device = pick_device(folder.recipe.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     for module in objective.modules().values():
         module.to(device)
     callbacks: list[Callback] = [TableCallback(), ProgressCallback(part), MetricsCallback(folder.metrics, part)]

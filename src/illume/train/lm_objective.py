@@ -45,7 +45,7 @@ class LMObjective:
     def loss(self, batch: SequenceBatch) -> Loss:
         """The mean loss; zero where nothing is predicted."""
         where = predicted(batch.loss_mask, batch.segments, batch.branches)
-        hidden = rearrange(self.hidden(batch), "b t d -> (b t) d")[where - 1]
+        hidden = self.hidden(batch, where - 1)
         targets = rearrange(batch.ids, "b t -> (b t)")[where]
         vision = targets >= self.model.config.text_rows
         losses = self.model.head(hidden, targets, self.chunk)
@@ -67,8 +67,8 @@ class LMObjective:
         )
         return count[sample].reciprocal()
 
-    def hidden(self, batch: SequenceBatch) -> Float[Tensor, "b t d"]:
-        """What the decoder makes of every position, images read and put into their slots."""
+    def hidden(self, batch: SequenceBatch, wanted: Int[Tensor, " m"]) -> Float[Tensor, "m d"]:
+        """What the decoder makes of the wanted flat positions, images read and put into their slots."""
         slot_index, slot_embeds = self._slots(batch) if len(batch.images) else (None, None)
         return self.model(
             batch.ids,
@@ -78,6 +78,7 @@ class LMObjective:
             places=batch.places,
             slot_index=slot_index,
             slot_embeds=slot_embeds,
+            wanted=wanted,
         )
 
     def _slots(self, batch: SequenceBatch) -> tuple[Int[Tensor, " s"], Float[Tensor, "s d"]]:
