@@ -80,7 +80,7 @@ def stage_anew(base: Base, rounds: Mapping[str, Path], out: Path, how: Retrainin
     stage = mixed(last, rounds, how.share, _older(recipe))
     stage = replace(stage, steps=how.steps or stage.steps)
     made = replace(recipe, out=str(out), stages=(*before, stage), rounds=rounds_data(base, rounds))
-    if (card := _finished(made)) is not None:
+    if (card := finished(made)) is not None:
         return card
     if is_main():
         _link_parts(base, made, out)
@@ -89,18 +89,18 @@ def stage_anew(base: Base, rounds: Mapping[str, Path], out: Path, how: Retrainin
 
 
 def model_continued(base: Base, rounds: Mapping[str, Path], out: Path, how: Retraining) -> dict[str, Any]:
-    """A finished model trained on, its last stage's mixture with the rounds' records mixed in. Returns the scorecard;
-    killed and run again, it goes on."""
+    """A finished model trained on, its last stage's mixture with the rounds' records mixed in: without rounds, on that
+    mixture as it is. Returns the scorecard; killed and run again, it goes on."""
     recipe, device = base.recipe, pick_device(base.recipe.device)
     given = load_parts(base.model, device, pick_dtype("float32", device))
     start = weights_hash(given.model)
     stage = continued(recipe.stages[-1], rounds, how, _older(recipe))
     made = replace(recipe, out=str(out), stages=(stage,), rounds=rounds_data(base, rounds, given, start))
-    if (card := _finished(made)) is not None:
+    if (card := finished(made)) is not None:
         return card
     folder = RunFolder(made)
     if is_main():
-        _link(base.run / "contrast", out / "contrast")
+        link(base.run / "contrast", out / "contrast")
     data = open_data(made)
     codes = parts.encoded(folder, data, given.tokenizer)
     model = given.model.requires_grad_(True)
@@ -123,11 +123,12 @@ def continued(last: Stage, rounds: Mapping[str, Path], how: Retraining, older: S
 
 
 def mixed(stage: Stage, rounds: Mapping[str, Path], share: float, older: Sequence[str] = ()) -> Stage:
-    """A stage that gives `share` of its samples to the rounds, alike, and the rest as before."""
+    """A stage that gives `share` of its samples to the rounds, alike, and the rest as before; all, without rounds."""
     own = {name: weight for name, weight in stage.mixture.items() if name not in older and weight > 0}
+    given = share if rounds else 0.0
     total = sum(own.values())
-    kept = {name: weight * (1 - share) / total for name, weight in own.items()}
-    return replace(stage, mixture=kept | dict.fromkeys(rounds, share / len(rounds)))
+    kept = {name: weight * (1 - given) / total for name, weight in own.items()}
+    return replace(stage, mixture=kept | {name: given / len(rounds) for name in rounds})
 
 
 def rounds_data(
@@ -135,28 +136,25 @@ def rounds_data(
 ) -> RoundsData:
     """What a recipe says of the rounds. DataError where their records cannot be learnt from."""
     given = given or load_parts(base.model, pick_device("cpu"), pick_dtype("float32", pick_device("cpu")))
-    longest = max(longest_record(path, name, given, base.recipe) for name, path in rounds.items())
+    longest = max((max(record_lengths(path, name, given, base.recipe)) for name, path in rounds.items()), default=0)
     contents = {name: _digest(path) for name, path in rounds.items()}
     files = {name: str(path) for name, path in rounds.items()}
     row_length = max(base.recipe.row_length, -(-longest // ROW_STEP) * ROW_STEP)
     return RoundsData(files, contents, row_length, start)
 
 
-def longest_record(path: Path, name: str, given: Parts, recipe: Recipe) -> int:
-    """How many ids the longest dialogue of a file of records has. DataError for a record that is none."""
+def record_lengths(path: Path, name: str, given: Parts, recipe: Recipe) -> list[int]:
+    """How many ids each dialogue of a file of records has, at the most: its instruction dropped or not. DataError for a
+    record that is none."""
     source = RecordsSource(path, recipe.image_size, name=name)
     frame = ImageFrame(given.tokenizer.grids(given.image_size))
     blank = tuple((0,) * (rows * columns) for rows, columns in frame.grids)
     pictures = Pictures(frame, lambda key: blank, always_codes=given.reading == "codes")
-    lengths = [
-        len(Examples(given.layout, given.text, pictures, drop=drop, reading=given.reading).sample(source, item, 0))
-        for drop in (0.0, 1.0)
-        for item in range(len(source))
-    ]
-    return max(lengths)
+    forms = [Examples(given.layout, given.text, pictures, drop=drop, reading=given.reading) for drop in (0.0, 1.0)]
+    return [max(len(form.sample(source, item, 0)) for form in forms) for item in range(len(source))]
 
 
-def _finished(made: Recipe) -> dict[str, Any] | None:
+def finished(made: Recipe) -> dict[str, Any] | None:
     """The scorecard of a run that was made just so, and ended."""
     config, card = Path(made.out) / "config.yaml", Path(made.out) / "scorecard.json"
     ended = card.is_file() and config.is_file() and config.read_text(encoding="utf-8") == dump_yaml(made)
@@ -181,13 +179,13 @@ def _link_parts(base: Base, made: Recipe, out: Path) -> None:
                 f"{base.run}: has no finished checkpoint of {part!r}, so the stages after it cannot be trained anew: "
                 "keep the run's checkpoints/, or go on from the model itself (--from model)"
             )
-        _link(base.run / "checkpoints" / part, out / "checkpoints" / part)
+        link(base.run / "checkpoints" / part, out / "checkpoints" / part)
     for codes in sorted((base.run / "codes").glob("*")):
         if codes.name not in (made.rounds.sources if made.rounds else ()):
-            _link(codes, out / "codes" / codes.name)
+            link(codes, out / "codes" / codes.name)
 
 
-def _link(there: Path, here: Path) -> None:
+def link(there: Path, here: Path) -> None:
     """The same folder under another name; nothing where there is none."""
     if not there.is_dir() or here.is_dir():
         return
