@@ -115,11 +115,11 @@ def model_continued(base: Base, rounds: Mapping[str, Path], out: Path, how: Retr
 
 
 def continued(last: Stage, rounds: Mapping[str, Path], how: Retraining, older: Sequence[str]) -> Stage:
-    """The stage that continues a model after its last one."""
+    """The stage that continues a model after its last one; on other samples than those its last stage began with."""
     stage = mixed(last, rounds, how.share, older)
     rules = tuple(replace(rule, lr=rule.lr * how.rate) for rule in stage.rules)
     steps = how.steps or max(1, last.steps // CONTINUED_PART)
-    return replace(stage, name=CONTINUED, rules=rules, steps=steps, sample_every=0)
+    return replace(stage, name=CONTINUED, rules=rules, steps=steps, sample_every=0, seed=last.seed + 1)
 
 
 def mixed(stage: Stage, rounds: Mapping[str, Path], share: float, older: Sequence[str] = ()) -> Stage:
