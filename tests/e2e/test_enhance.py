@@ -19,7 +19,8 @@ from illume.core.tensors import load_tensors
 from illume.data.records import read_records
 from illume.enhance.round import FILES
 from illume.eval.scorecard import validate
-from illume.recipes.enhance import Settings, enhance
+from illume.recipes.courses import COURSES, Settings
+from illume.recipes.enhance import enhance
 from illume.recipes.recipe import Recipe
 from illume.recipes.retrain import Base, mixed
 from illume.world import sample_prompt
@@ -58,7 +59,7 @@ def test_rounds_leave_their_files_a_model_scorecards_and_a_page(enhanced: Path) 
         validate(card, "card")
     assert cards["after"] == cards["rounds"][1]
     for number in (1, 2):
-        assert set(FILES.values()) <= set(round_files(enhanced, number))
+        assert {FILES[step] for step in COURSES["assessment"].steps[:-1]} <= set(round_files(enhanced, number))  # type: ignore[index]
     first, second = ({row["prompt"] for row in rows(enhanced / f"round-{n}" / "prompts.jsonl")} for n in (1, 2))
     assert first != second
     model = enhanced / "round-2" / "run" / "model"
@@ -144,6 +145,13 @@ def test_a_file_of_prompts_and_the_model_as_its_own_judge(illume: Illume, run_fo
         (["--only", "draw"], 2, "propose, paint"),
         (["--correction", "sound"], 2, "image, text, none"),
         (["--share", "1"], 2, "share"),
+        (["--method", "luck"], 2, "assessment, reca"),
+        (["--method", "reca", "--from", "stage2"], 2, "--from model"),
+        (["--method", "reca", "--only", "paint"], 2, "propose, redraw, train"),
+        (["--method", "reca", "--with", "words=loud"], 2, "draw, reconstruct"),
+        (["--method", "reca", "--with", "sound=loud"], 2, "sound"),
+        (["--with", "words=draw"], 2, "no settings of its own"),
+        (["--again", "tired"], 2, "refused, malformed"),
         (["--good", "2"], 2, "good"),
         (["--prompts", "nowhere.txt"], 1, "nowhere.txt"),
         (["--judge", "api:m", "--only", "assess"], 1, "drawings.jsonl"),
@@ -167,6 +175,39 @@ def test_a_model_of_another_round_does_not_go_on(illume: Illume, run_folder: Pat
     answer = illume(*command(other, enhanced, "--only", "paint"))
     assert (answer.code, "another model" in answer.err) == (1, True), answer
     assert tree(enhanced) == before
+
+
+def test_redrawing_needs_no_judge_and_trains_on_true_pictures(
+    illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path
+) -> None:
+    asked = ["--prompts", "world", "--method", "reca", "--num-prompts", "6", "--steps", "2", "--share", "0.5"]
+    answer = illume("enhance", run_folder, *asked, "--out", tmp_path / "out", "--json")
+    assert answer.code == 0, answer.err
+    made = tmp_path / "out/round-1"
+    assert not (made / "drawings.jsonl").exists()
+    assert (made / "prompts.jsonl").read_bytes() == (enhanced / "round-1/prompts.jsonl").read_bytes()
+    recipe = load_yaml(made / "run/config.yaml", Recipe)
+    assert recipe.stages[-1].mixture["round-1"] == pytest.approx(0.5)
+    assert len(rows(made / "redrawings.jsonl")) == 6
+    before = tree(tmp_path / "out")
+    assert illume("enhance", run_folder, *asked, "--out", tmp_path / "out").code == 0
+    assert tree(tmp_path / "out") == before
+
+
+def test_judges_are_asked_again_on_request(illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for step in ("propose", "paint", "assess"):
+        assert illume(*command(run_folder, out, "--only", step)).code == 0
+    path = out / "round-1/verdicts.jsonl"
+    lines = rows(path)
+    del lines[0]["verdict"]
+    lines[0]["failure"] = {"kind": "malformed", "reason": "prose"}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert illume(*command(run_folder, out, "--only", "assess")).code == 0
+    assert len(rows(path)) == len(lines)
+    assert illume(*command(run_folder, out, "--only", "assess", "--again", "malformed")).code == 0
+    assert "verdict" in rows(path)[-1]
+    assert rows(path)[-1]["key"] == lines[0]["key"]
 
 
 def test_without_checkpoints_stage_3_cannot_be_trained_anew(run_folder: Path, enhanced: Path) -> None:

@@ -14,6 +14,7 @@ from illume.core.config import from_dict, override
 from illume.enhance.propose import SCHEMA
 from illume.enhance.round import FILES
 from illume.judge.catalog import KINDS
+from illume.recipes.courses import COURSES
 
 PAGE = Path(__file__).parents[2] / "docs" / "enhance.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -43,6 +44,10 @@ def test_its_commands_options_and_settings_are_there() -> None:
         words = shlex.split(line)
         words = words[words.index("enhance") + 1 :]
         assert {word for word in words if word.startswith("-")} <= options
+        own = [words.pop(words.index("--with") + 1) for _ in range(words.count("--with"))]
+        COURSES[words[words.index("--method") + 1] if "--method" in words else "assessment"].settled(own)
+        if "--judge" not in words:
+            continue
         kind, _, name = words[words.index("--judge") + 1].partition(":")
         if settings := [word for word in words if "=" in word]:
             config, field, _ = KINDS[kind]

@@ -1,5 +1,6 @@
 """`illume enhance`: rounds of self-enhancement, or one step of one; it does no work of its own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -15,25 +16,40 @@ def enhance(
     prompts: Annotated[
         str, typer.Option(metavar="FILE|world", help="Prompts, one a line or .jsonl; world: its training texts.")
     ],
-    judge: Annotated[str, typer.Option(help="oracle, self[:MODEL], api:MODEL or detector[:MODEL].")],
+    judge: Annotated[
+        str | None, typer.Option(help="oracle, self[:MODEL], api:MODEL or detector[:MODEL]; reca needs none.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Of the judge: url=http://localhost:8000/v1 ..."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often it draws, is judged and learns.")] = 1,
+    method: Annotated[str, typer.Option(help="What is learnt: assessment (the paper's) or reca.")] = "assessment",
+    method_settings: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="KEY=VALUE", help="Of the method: words=reconstruct ... (repeatable)."),
+    ] = None,
     start: Annotated[
         str, typer.Option("--from", metavar="stage2|model", help="Train stage 3 anew, or go on with the model.")
     ] = "model",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder. Default: RUN-enhanced.")] = None,
     num_prompts: Annotated[int | None, typer.Option(min=1, help="How many prompts a round.")] = None,
     per_prompt: Annotated[int, typer.Option(min=1, help="How many drawings of each.")] = 1,
-    share: Annotated[float, typer.Option(help="The records' share of the training samples.")] = 0.1,
+    share: Annotated[
+        float | None, typer.Option(help="The rounds' share of the training samples. Default: the method's.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="How many training steps.")] = None,
-    rate: Annotated[float, typer.Option(help="--from model: its last stage's rates times this.")] = 0.3,
+    rate: Annotated[
+        float | None, typer.Option(help="--from model: its last stage's rates times this. Default: the method's.")
+    ] = None,
     correction: Annotated[str, typer.Option(help="After a bad drawing's assessment: image, text or none.")] = "image",
     good: Annotated[float | None, typer.Option(help="The share of good drawings. Default: as they came.")] = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(help="Ask the judge such failures again: refused, malformed, unfit (repeatable)."),
+    ] = None,
     only: Annotated[
-        str | None, typer.Option(help="One step of the last round: propose, paint, assess, compose or train.")
+        str | None, typer.Option(help="One step of the last round: propose, paint, assess, compose, redraw or train.")
     ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -43,15 +59,18 @@ def enhance(
     from illume.core.errors import ConfigError
     from illume.enhance.compose import Composing
     from illume.enhance.paint import Painting
-    from illume.recipes.enhance import STEPS, Settings
+    from illume.recipes.courses import COURSES, METHODS, STEPS, Settings
     from illume.recipes.enhance import enhance as run
-    from illume.recipes.retrain import Retraining
 
     if start not in ("stage2", "model"):
         raise UsageError(f"--from {start}: there are stage2 and model")
+    if method not in METHODS:
+        raise UsageError(f"--method {method}: there are {', '.join(METHODS)}")
     if only is not None and only not in STEPS:
         raise UsageError(f"--only {only}: there are {', '.join(STEPS)}")
-    chosen: dict[str, Any] = {"start": start, "num_prompts": num_prompts, "rounds": rounds}
+    course = COURSES[method]
+    asked: dict[str, Any] = {"share": share, "steps": steps, "rate": rate}
+    chosen: dict[str, Any] = {"start": start, "num_prompts": num_prompts, "rounds": rounds, "method": method}
     try:
         settings = Settings(
             prompts,
@@ -59,10 +78,14 @@ def enhance(
             tuple(overrides or []),
             painting=Painting(per_prompt, seed),
             composing=Composing(cast(Any, correction), good),
-            retraining=Retraining(share, steps, rate),
+            retraining=replace(
+                course.retraining, **{name: value for name, value in asked.items() if value is not None}
+            ),
             device=device,
             seed=seed,
+            again=tuple(cast(Any, again or ())),
             **chosen,
+            **course.settled(method_settings or []),
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

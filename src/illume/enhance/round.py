@@ -13,19 +13,20 @@ from illume.core.config import plain_hash
 from illume.core.errors import CheckpointError
 from illume.core.files import read_json, write_json, write_text
 
-Step = Literal["propose", "paint", "assess", "compose"]
+Step = Literal["propose", "paint", "assess", "compose", "redraw"]
 FILES: Mapping[Step, str] = {
     "propose": "prompts.jsonl",
     "paint": "drawings.jsonl",
     "assess": "verdicts.jsonl",
     "compose": "records.jsonl",
+    "redraw": "redrawings.jsonl",
 }
 FORMAT_VERSION = 1
 
 
 class RoundFolder:
-    """`prompts.jsonl`, `drawings.jsonl`, `verdicts.jsonl`, `records.jsonl` and `round.json`, with the drawn pictures in
-    `images/` and the true ones in `truth/`."""
+    """`prompts.jsonl`, `drawings.jsonl`, `verdicts.jsonl`, what is learnt from, and `round.json`, with the pictures
+    that were drawn in `images/` and the true ones in `truth/`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

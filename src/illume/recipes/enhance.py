@@ -1,6 +1,8 @@
-"""Self-enhancing alignment (ILLUME, section 3), whole: rounds of drawing, judging and composing, then fine-tuning.
+"""Self-enhancing alignment (ILLUME, section 3), whole: rounds of drawing, judging and composing, then fine-tuning;
+and what came after the paper, over the same files.
 
     illume enhance runs/demo --prompts world --judge oracle --num-prompts 512 --per-prompt 4
+    illume enhance runs/demo --prompts world --method reca --num-prompts 2048
 
 It joins what may not know each other: the steps of a round (enhance/), training and scoring.
 """
@@ -9,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from illume.api import Illume, load
 from illume.core.device import pick_device
@@ -19,51 +21,28 @@ from illume.core.files import read_json, write_json
 from illume.core.log import Progress, console
 from illume.core.streams import seed_of
 from illume.enhance.assess import assess
-from illume.enhance.compose import Composing, check_round, compose
-from illume.enhance.paint import Painting, paint, room
+from illume.enhance.compose import check_round, compose
+from illume.enhance.paint import paint, room
 from illume.enhance.propose import from_file, from_source, propose, read_prompts
-from illume.enhance.round import RoundFolder, Step
+from illume.enhance.redraw import redraw
+from illume.enhance.round import RoundFolder
 from illume.judge.api import ApiJudge
 from illume.judge.catalog import Setting, make_judge
 from illume.judge.drawings import read_drawings
 from illume.judge.oracle import OracleJudge
 from illume.judge.own import SelfJudge
-from illume.judge.protocol import Judge
+from illume.judge.protocol import FailureKind, Judge
+from illume.judge.run import UNANSWERED
 from illume.judge.tally import tally
 from illume.judge.verdicts import read_verdicts
+from illume.recipes.courses import Only, Settings
 from illume.recipes.data import open_data
 from illume.recipes.examples_page import write_page
 from illume.recipes.recipe import WorldData
-from illume.recipes.retrain import Base, Retraining, model_continued, stage_anew
+from illume.recipes.retrain import Base, model_continued, stage_anew
 from illume.recipes.score import score_folder
 
 WORLD = "world"
-Start = Literal["stage2", "model"]
-Only = Step | Literal["train"]
-STEPS: tuple[Only, ...] = (*get_args(Step), "train")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a person asks for. `prompts`: a file, or "world": the texts that the model learnt to draw from, with their
-    pictures. `judge`: a judge's name; "self" is the model that drew, "oracle" its own world's. `seed` chooses prompts
-    and noise, for every round otherwise."""
-
-    prompts: str
-    judge: str
-    judge_settings: tuple[str, ...] = ()
-    rounds: int = 1
-    start: Start = "model"
-    num_prompts: int | None = None
-    painting: Painting = Painting()
-    composing: Composing = Composing()
-    retraining: Retraining = Retraining()
-    device: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1 or (self.num_prompts is not None and self.num_prompts < 1):
-            raise ValueError(f"rounds ({self.rounds}) and num_prompts ({self.num_prompts}) are 1 or more")
 
 
 def enhance(model: str, settings: Settings, out: Path | None = None, only: Only | None = None) -> dict[str, Any]:
@@ -77,12 +56,16 @@ def enhance(model: str, settings: Settings, out: Path | None = None, only: Only 
     try:
         base = Base.find(model)
         folder = out or base.run.with_name(f"{base.run.name}-enhanced")
+        if only is not None and only not in settings.course.steps:
+            raise ConfigError(
+                f"{settings.method} has no step {only!r}: its steps are {', '.join(settings.course.steps)}"
+            )
         if only is not None:
             return _one_step(base, settings, folder, only)
         cards = [_before(base, settings, folder)]
         for number in range(1, settings.rounds + 1):
             one = Round(base, settings, folder, number)
-            for step in STEPS:
+            for step in settings.course.steps:
                 one.run(step)
             cards.append(one.card())
         return _finish(base, settings, folder, cards)
@@ -125,9 +108,7 @@ class Round:
     def run(self, step: Only) -> None:
         """One step; what is finished is left."""
         console.print(f"[bold]round {self.number}: {step}[/bold]")
-        {"propose": self.propose, "paint": self.paint, "assess": self.assess, "compose": self.compose}.get(
-            step, self.train
-        )()
+        getattr(self, step)()
 
     def propose(self) -> None:
         if is_main():
@@ -146,7 +127,7 @@ class Round:
         if asks and is_main():
             console.print(f"{self.settings.judge}: {judge.estimate(drawings)}", markup=False)  # type: ignore[attr-defined]
         with Progress(str(judge.identity), len(drawings), enabled=is_main()) as progress:
-            assess(self.folder, judge, shared=not asks, on_progress=progress.advance)
+            assess(self.folder, judge, again=self.again, shared=not asks, on_progress=progress.advance)
         if is_main():
             console.print(tally(read_verdicts(self.folder.verdicts)).to_text(), markup=False)
 
@@ -157,21 +138,33 @@ class Round:
             console.print(f"records: {made.good} good, {made.bad} bad, {made.corrected} of them corrected{told}")
         barrier()
 
+    def redraw(self) -> None:
+        if is_main():
+            console.print(f"records: {redraw(self.folder, self.settings.redrawing)} pictures to redraw")
+        barrier()
+
     def train(self) -> None:
-        rounds = {f"round-{n}": self.path(n) / "records.jsonl" for n in range(1, self.number + 1)}
-        for n in range(1, self.number + 1):
-            check_round(RoundFolder(self.path(n)))
+        course = self.settings.course
+        rounds = {f"round-{n}": self.path(n) / course.learns_from for n in range(1, self.number + 1)}
+        if self.settings.method == "assessment":
+            for n in range(1, self.number + 1):
+                check_round(RoundFolder(self.path(n)))
         train = stage_anew if self.settings.start == "stage2" else model_continued
-        train(self.base, rounds, self.trained, self.settings.retraining)
+        train(self.base, rounds, self.trained, self.settings.retraining or course.retraining)
+
+    @property
+    def again(self) -> tuple[FailureKind, ...]:
+        """What a judge is asked again: what was not answered, and what a person named."""
+        return (*UNANSWERED, *self.settings.again)
 
     def judge(self) -> Judge:
         """The judge of a name. It answers bit for bit the same whatever it is asked at once."""
-        name, data = self.settings.judge, self.base.recipe.data
+        name, data = self.settings.judge or "", self.base.recipe.data
         if name == "oracle" and isinstance(data, WorldData):
             return OracleJudge(data.world)
         if name == "self":
             return SelfJudge(Illume(self.illume.parts, folder=self.illume.folder, strict=True))
-        setting = Setting(self.out / "answers.jsonl", (), _load)
+        setting = Setting(self.out / "answers.jsonl", self.settings.again, _load)
         return make_judge(name, self.settings.judge_settings, setting)
 
     def _wanted(self) -> Any:

@@ -50,9 +50,12 @@ def rows_of(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
 
 
 def examples_of(folder: RoundFolder, limit: int) -> dict[str, list[Example]]:
-    """Drawings of a round by what became of them, chosen by chance."""
-    judged_by = (folder.made_of("assess") or {})["judge"]
-    corrections = {r.id: r.images[1] for r in read_records(folder.records)[0] if len(r.images) > 1}
+    """Drawings of a round by what became of them, chosen by chance; none where nothing was drawn and judged."""
+    said = folder.made_of("assess")
+    if said is None:
+        return {}
+    judged_by, records = said["judge"], read_records(folder.records)[0] if folder.records.is_file() else []
+    corrections = {record.id: record.images[1] for record in records if len(record.images) > 1}
     kinds: dict[str, list[Assessed]] = {"good": [], "bad": [], "without a verdict": []}
     for one in assessed(folder, Identity(judged_by["name"], judged_by["settings"])):
         kind = "good" if passed(one) else "bad" if isinstance(one.outcome, Verdict) else "without a verdict"
