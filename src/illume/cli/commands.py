@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from illume import __version__
+from illume.cli.drawing import draw
 from illume.cli.enhancing import enhance
-from illume.cli.files import check_writable, load_model, read_prompts, save_images
+from illume.cli.files import check_writable, load_model, save_images
 from illume.cli.judging import judge_app
 from illume.cli.options import (
     DeviceOption,
@@ -68,29 +69,7 @@ def train(
     answer(card, as_json, text=None)
 
 
-@app.command()
-def draw(
-    model: ModelArgument,
-    prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
-    out: OutOption = Path("out.png"),
-    n: Annotated[int, typer.Option(min=1, help="How many pictures of each prompt.")] = 1,
-    prompts: Annotated[Path | None, typer.Option(help="A text file: one prompt a line.")] = None,
-    seed: SeedOption = 0,
-    guidance: GuidanceOption = None,
-    temperature: TemperatureOption = None,
-    top_k: TopKOption = None,
-    top_p: TopPOption = None,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
-) -> None:
-    """Draw pictures from a prompt, or from every line of a file."""
-    wanted = read_prompts(prompt, prompts)
-    check_writable(out)
-    illume = load_model(model, device)
-    images = illume.draw(wanted, n=n, seed=seed, guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p)
-    files = save_images(images, out)
-    rows = [{"prompt": wanted[i // n], "file": str(file)} for i, file in enumerate(files)]
-    answer({"seed": seed, "drawings": rows}, as_json, text="\n".join(row["file"] for row in rows))
+app.command()(draw)
 
 
 @app.command()

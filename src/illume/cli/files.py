@@ -1,7 +1,8 @@
 """Models and prompts read from files and pictures written to them; it does not know how they are drawn."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from illume.core.errors import RequestError, UsageError
 
@@ -9,20 +10,31 @@ if TYPE_CHECKING:
     from illume.api import Illume
 
 
-def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
-    """One prompt from the command line, or every non-empty line of a file."""
+class Asked(NamedTuple):
+    """A prompt, and what it means, for judges that have to be told."""
+
+    text: str
+    spec: Mapping[str, Any] | None = None
+
+
+def read_prompts(prompt: str | None, file: Path | None) -> list[Asked]:
+    """One prompt from the command line, or every non-empty line of a file, or those of a .jsonl (docs/enhance.md)."""
     if (prompt is None) == (file is None):
         raise UsageError("give either a prompt or --prompts FILE")
     if file is None:
         assert prompt is not None
-        return [prompt]
+        return [Asked(prompt)]
+    if file.suffix == ".jsonl":
+        from illume.enhance.propose import from_file
+
+        return [Asked(one.text, one.spec) for one in from_file(file)]
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{file}: the prompts cannot be read: {error}") from error
     if not (wanted := [line.strip() for line in lines if line.strip()]):
         raise RequestError(f"{file}: holds no prompt; write one a line")
-    return wanted
+    return [Asked(text) for text in wanted]
 
 
 def check_writable(out: Path) -> None:
@@ -37,14 +49,20 @@ def check_writable(out: Path) -> None:
 
 def save_images(images: list[Any], out: Path) -> list[Path]:
     """Write one image to `out`, several to NAME-0.png, NAME-1.png, ...; each wholly or not at all."""
+    return [file for file in save_some(images, out) if file is not None]
+
+
+def save_some(images: Sequence[Any | None], out: Path) -> list[Path | None]:
+    """The same with gaps: where there is no image nothing is written, and the others are called as if there were."""
     from illume.core.files import atomic_file
 
     names = [out] if len(images) == 1 else [out.with_name(f"{out.stem}-{i}{out.suffix}") for i in range(len(images))]
     formats = {".png": "PNG", ".webp": "WEBP"}
     for image, name in zip(images, names, strict=True):
-        with atomic_file(name) as temp:
-            image.save(temp, formats.get(name.suffix.lower(), "JPEG"))
-    return names
+        if image is not None:
+            with atomic_file(name) as temp:
+                image.save(temp, formats.get(name.suffix.lower(), "JPEG"))
+    return [None if image is None else name for image, name in zip(images, names, strict=True)]
 
 
 def load_model(model: str, device: str) -> "Illume":

@@ -49,7 +49,7 @@ def run(
     path = out or file.with_name("verdicts.jsonl")
     made = _made(judge, overrides or [], path, answers, again or [])
     drawings = read_drawings(file)
-    costs = _estimated(made, drawings)
+    costs = estimated(made, drawings)
     if estimate:
         answer({"estimate": costs}, as_json, text=costs or "this judge costs nothing")
         return
@@ -94,7 +94,7 @@ def _side(
         raise UsageError(f"{name!r} is no file of verdicts; for a judge, give the drawings too: compare A B FILE")
     judge = _made(name, own, file.with_name(f"{file.stem}.verdicts.jsonl"), None, [])
     path = file.with_name(f"{file.stem}.{judge.identity}.verdicts.jsonl")
-    _estimated(judge, drawings)
+    estimated(judge, drawings)
     return latest(_judged(judge, drawings, path, []))
 
 
@@ -108,7 +108,7 @@ def _made(name: str, overrides: list[str], out: Path, answers: Path | None, agai
     return make_judge(name, overrides, Setting(answers or out.with_suffix(".answers.jsonl"), kinds, load_model))
 
 
-def _estimated(judge: "Judge", drawings: "list[Drawing]") -> str | None:
+def estimated(judge: "Judge", drawings: "list[Drawing]") -> str | None:
     """What a judge that costs something will cost, told before it is asked; None for others."""
     from illume.core.log import Progress
     from illume.judge.api import ApiJudge
