@@ -1,5 +1,6 @@
 """docs/enhance.md: its Python runs, its line is of its file, its commands, options and steps are there."""
 
+import itertools
 import json
 import re
 import shlex
@@ -9,6 +10,8 @@ import pytest
 import typer
 from jsonschema import Draft202012Validator
 
+from fixtures.tiny_sessions import session_parts
+from illume.api import Illume
 from illume.cli import app
 from illume.core.config import from_dict, override
 from illume.enhance.propose import SCHEMA
@@ -24,8 +27,14 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
 
 
+def options_of(command: str) -> set[str]:
+    found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+    return {option for parameter in found.params for option in parameter.opts}
+
+
 def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Illume(session_parts()).save(tmp_path / "runs" / "demo")
     Path("prompts.txt").write_text("a red circle\ntwo blue squares\n")
     for code in blocks("python"):
         exec(compile(code, str(PAGE), "exec"), {})
@@ -38,10 +47,11 @@ def test_its_line_is_of_its_file() -> None:
 
 
 def test_its_commands_options_and_settings_are_there() -> None:
-    command = typer.main.get_command(app).commands["enhance"]  # type: ignore[attr-defined]
-    options = {option for parameter in command.params for option in parameter.opts}
+    options = options_of("enhance")
     for line in "".join(blocks("sh")).splitlines():
         words = shlex.split(line)
+        if words[1] == "draw":
+            continue
         words = words[words.index("enhance") + 1 :]
         assert {word for word in words if word.startswith("-")} <= options
         own = [words.pop(words.index("--with") + 1) for _ in range(words.count("--with"))]
@@ -53,7 +63,20 @@ def test_its_commands_options_and_settings_are_there() -> None:
             config, field, _ = KINDS[kind]
             override(from_dict(config, {field: name or "m"}), settings)
     for option in re.findall(r"`(--[a-z-]+)", TEXT):
-        assert option in options
+        assert option in options | options_of("draw")
+
+
+def test_its_drawing_commands_are_there() -> None:
+    lines = [shlex.split(line) for line in "".join(blocks("sh")).splitlines()]
+    drawing = [words for words in lines if words[1] == "draw"]
+    for words in drawing:
+        assert {word for word in words if word.startswith("-")} <= options_of("draw")
+        settings = [after for word, after in itertools.pairwise(words) if word == "--judge-setting"]
+        if settings:
+            kind, _, name = words[words.index("--judge") + 1].partition(":")
+            config, field, _ = KINDS[kind]
+            override(from_dict(config, {field: name}), settings)
+    assert len(drawing) == 5
 
 
 def test_it_names_every_step_and_file() -> None:
