@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import benchmarks.enhance as package
-from benchmarks.enhance.arms import ARMS, Given, against, result_hash, seconds, timed
+from benchmarks.enhance.arms import ARMS, TWICE
 from benchmarks.enhance.baseline import baseline, check_given
 from benchmarks.enhance.book import Book, open_book
+from benchmarks.enhance.depends import COMMON, DEPENDS, against, constants, result_hash
 from benchmarks.enhance.experiment import SEEDS, SMOKE, Experiment, chosen
+from benchmarks.enhance.given import Given, seconds, timed
 from benchmarks.enhance.measure import Scored
 from benchmarks.enhance.page import line, page
 from benchmarks.enhance.plot import plot
@@ -23,7 +25,6 @@ from illume.core.log import console
 
 RESULTS, DOCS = Path("results/enhance"), Path("docs")
 PAGE, PLOT = "enhance-results.md", "pictures/enhance.svg"
-COMMON = ("stage3_steps", "recipe", "num_items")
 
 
 def run(
@@ -53,11 +54,11 @@ def result(
     experiment: Experiment, arm: str, seed: int, folder: Path, bases: Sequence[Path] = (), *, smoke: bool = False
 ) -> Result:
     """Make an arm on its seed's baseline, and score it."""
-    chart, name = ARMS[arm], result_hash(experiment, arm)
+    name = result_hash(experiment, arm)
     with timed(folder / "base"):
         base = baseline(experiment, seed, folder / "base", bases)
-    made = chart.make(Given(experiment, seed, base, folder))
-    second = base.model if chart.second else None
+    made = ARMS[arm](Given(experiment, seed, base, folder))
+    second = base.model if arm in TWICE else None
     scoring = folder / f"scored-{arm}-{name}"
     with timed(scoring):
         scores = Scored(made.model, experiment.num_items, scoring, second).scores()
@@ -66,7 +67,7 @@ def result(
         arm,
         seed,
         name,
-        chosen(experiment, (*COMMON, *chart.fields)),
+        {**chosen(experiment, (*COMMON, *DEPENDS[arm])), **constants(arm)},
         against(experiment, arm),
         scores,
         made.steps,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from benchmarks.enhance.arms import ARMS, CONTROLS, EXTENSIONS, ORACLE, result_hash
+from benchmarks.enhance.depends import CONTROLS, DEPENDS, EXTENSIONS, ORACLE, result_hash
 from benchmarks.enhance.experiment import Experiment
 from benchmarks.enhance.intervals import Difference, paired
 from benchmarks.enhance.results import Result, Score, by_seed
@@ -76,7 +76,7 @@ def open_book(results: Sequence[Result]) -> Book:
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.arm, result.hash), []).append(result)
-    order = list(ARMS)
+    order = list(DEPENDS)
     keys = sorted(groups, key=lambda key: (order.index(key[0]) if key[0] in order else len(order), key))
     labels = {arm: _labels([groups[key][0] for key in keys if key[0] == arm]) for arm, _ in keys}
     return Book([Variant(arm, name, labels[arm][name], by_seed(groups[arm, name])) for arm, name in keys])

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from benchmarks.enhance import intervals
 from benchmarks.enhance.__main__ import PAGE, PLOT, arms_of, main, publish, seeds_of
-from benchmarks.enhance.arms import ARMS, Arm, Given, baseline, result_hash
+from benchmarks.enhance.arms import ARMS
 from benchmarks.enhance.book import Book, goals, open_book
+from benchmarks.enhance.depends import DEPENDS, result_hash
 from benchmarks.enhance.experiment import Experiment, base_recipe
+from benchmarks.enhance.given import Given
 from benchmarks.enhance.intervals import T_975, over_items, over_seeds, paired
 from benchmarks.enhance.measure import by_split, digits, kappa, score_of
 from benchmarks.enhance.page import interval, line, number, page
@@ -145,14 +147,14 @@ def test_every_field_of_the_experiment_is_tried() -> None:
 def test_a_name_follows_from_what_the_arm_depends_on(arm: str) -> None:
     for name, value in CHANGED.items():
         changed = result_hash(dataclasses.replace(ASKED, **{name: value}), arm) != result_hash(ASKED, arm)
-        assert changed == (name in (*ARMS[arm].fields, "num_items", "stage3_steps", "recipe")), name
+        assert changed == (name in (*DEPENDS[arm], "num_items", "stage3_steps", "recipe")), name
 
 
 def test_arms_of_dialogues_are_named_by_all_that_they_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for arm in ("assessment-oracle", "assessment-self", "two-rounds", "control-pictures"):
         assert undeclared(arm, tmp_path) == set()
-    short = tuple(name for name in ARMS["assessment-oracle"].fields if name != "share")
-    monkeypatch.setitem(ARMS, "assessment-oracle", Arm(baseline, short))  # type: ignore[arg-type]
+    short = tuple(name for name in DEPENDS["assessment-oracle"] if name != "share")
+    monkeypatch.setitem(DEPENDS, "assessment-oracle", short)  # type: ignore[arg-type]
     assert undeclared("assessment-oracle", tmp_path) == {"share"}
 
 
