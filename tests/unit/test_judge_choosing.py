@@ -364,8 +364,9 @@ def test_the_check_catches_a_context_that_training_does_not_show(monkeypatch: py
 def test_a_verdict_too_long_for_the_model_ends_its_chain_alone() -> None:
     long = Verdict.of({name: Criterion(True, "x" * 3000, False) for name in CRITERIA})
     judge = Saying(verdict(False), long, verdict(True))
-    model = drawer(False)
+    model = Recording(session_parts())
     first, second = revise(model, judge, best_of(model, judge, PROMPTS, 1), 2)
+    assert len(model.held) == 3
     assert (first.ended, first.taken) == ("passed", 1)
     assert (second.ended, second.taken, len(second.candidates)) == ("no room", 0, 1)
 

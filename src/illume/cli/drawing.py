@@ -106,7 +106,7 @@ def draw(
     drawer = cache(lambda: load_model(model, device))
     made = _plain(order, drawer()) if wish is None else _choosing(order, wish, drawer)
     files = [row["file"] for row in made.rows if row["file"] is not None]
-    answer({"seed": seed, **made.about, "drawings": made.rows}, as_json, text="\n".join(files))
+    answer({"seed": seed, **made.about, "drawings": made.rows}, as_json, text="\n".join(files) or None)
     _tell(made)
 
 

@@ -5,7 +5,7 @@ dialogue that it learns from: the drawing as it is seen, its assessment, the cor
 the last, for longer ones are in no record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,8 +30,7 @@ Ended = Literal["passed", "unjudged", "no room", "enough"]
 """passed: the last drawing did. unjudged: there is no verdict of it. no room: it cannot be drawn again, for with its
 verdict the dialogue is too long for the model. enough: it was drawn again as often as was asked for."""
 
-
-SHORTEST = Verdict.of(dict.fromkeys(CRITERIA, Criterion(True, "", False)))
+SHORTEST = Verdict.of({name: Criterion(True, "", name != CRITERIA[0]) for name in CRITERIA})
 """The shortest verdict that a drawing does not pass by."""
 
 
@@ -81,17 +80,26 @@ def check_revising(illume: Illume, texts: Sequence[str]) -> None:
 
     Its format has no way to show it one, or it has no room for the shortest such dialogue.
     """
-    parts = illume.parts
-    walk = Walk(parts.layout, parts.text, parts.reading)
-    blank = Image.new("RGB", parts.image_size[::-1])
-    codes = Coder(parts.tokenizer)(pixels_of(blank)) if parts.reading == "codes" else None
+    check, blank = _room(illume), Image.new("RGB", illume.parts.image_size[::-1])
     for text in texts:
         try:
-            for request in (illume.assess_request(blank, text), revision_request(illume, blank, text, SHORTEST)):
-                shown = request if codes is None else coded(request, lambda _: codes)
-                Conversation(0, shown, walk).check_room(parts.generation.max_length)
+            check(illume.assess_request(blank, text))
+            check(revision_request(illume, blank, text, SHORTEST))
         except (RequestError, FormatError) as error:
             raise RequestError(f"this model cannot revise its drawing of {text!r:.80}: {error}") from error
+
+
+def _room(illume: Illume) -> Callable[[Request], None]:
+    """Raises, for a request, what the engine would: ContextError where it is too long for a row."""
+    parts = illume.parts
+    walk = Walk(parts.layout, parts.text, parts.reading)
+    tokenize = Coder(parts.tokenizer) if parts.reading == "codes" else None
+
+    def check(request: Request) -> None:
+        shown = request if tokenize is None else coded(request, tokenize)
+        Conversation(0, shown, walk).check_room(parts.generation.max_length)
+
+    return check
 
 
 def _revisable(last: Candidate) -> bool:
@@ -112,18 +120,19 @@ def revision_seed(chain: Sequence[Candidate], number: int) -> int:
 
 
 def _drawn(illume: Illume, requests: Sequence[Request]) -> list[Image.Image | None]:
-    """Their pictures; None for a dialogue that is too long for the model."""
-    try:
-        return [*illume.pictures(requests)]
-    except ContextError:  # one of them does not fit: then nothing was begun
-        return [_one(illume, request) for request in requests]
+    """Their pictures, drawn in one run; None for a dialogue that is too long for the model."""
+    check = _room(illume)
+    fit = [_fits(request, check) for request in requests]
+    pictures = iter(illume.pictures([request for request, fits in zip(requests, fit, strict=True) if fits]))
+    return [next(pictures) if fits else None for fits in fit]
 
 
-def _one(illume: Illume, request: Request) -> Image.Image | None:
+def _fits(request: Request, check: Callable[[Request], None]) -> bool:
     try:
-        return illume.pictures([request])[0]
+        check(request)
     except ContextError:
-        return None
+        return False
+    return True
 
 
 def _look(chains: list[list[Candidate]], pictures: dict[int, Image.Image], judge: Judge, number: int) -> None:
