@@ -11,8 +11,8 @@ import benchmarks.enhance as package
 from benchmarks.enhance.arms import ARMS, TWICE
 from benchmarks.enhance.baseline import baseline, check_given
 from benchmarks.enhance.book import Book, open_book
-from benchmarks.enhance.depends import COMMON, DEPENDS, against, constants, result_hash
-from benchmarks.enhance.experiment import SEEDS, SMOKE, Experiment, chosen
+from benchmarks.enhance.depends import against, result_hash, settings_of
+from benchmarks.enhance.experiment import SEEDS, SMOKE, Experiment
 from benchmarks.enhance.given import Given, seconds, timed
 from benchmarks.enhance.measure import Scored
 from benchmarks.enhance.page import line, page
@@ -67,7 +67,7 @@ def result(
         arm,
         seed,
         name,
-        {**chosen(experiment, (*COMMON, *DEPENDS[arm])), **constants(arm)},
+        settings_of(experiment, arm),
         against(experiment, arm),
         scores,
         made.steps,

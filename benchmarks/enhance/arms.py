@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from benchmarks.enhance.depends import ORACLE
+from benchmarks.enhance.depends import ORACLE, shipped
 from benchmarks.enhance.given import Given, Made, composed, first_drawings, share_drawings, timed
 from benchmarks.enhance.matching import dialogue_tokens, matched, plain_pictures, tokens
 from illume.enhance.round import RoundFolder
@@ -70,13 +70,14 @@ def two_rounds(given: Given) -> Made:
 
 
 def further(given: Given, method: Method) -> Made:
-    """A round of what came after the paper, as it is shipped; where somebody judges, the oracle does."""
+    """A round of what came after the paper; where somebody judges, the oracle does."""
     course, out = COURSES[method], given.out(method)
     judge = "oracle" if "assess" in course.steps else None
     if draws := "paint" in course.steps:
         share_drawings(given, out)
-    retraining = replace(course.retraining, steps=given.experiment.extra_steps)
-    given.enhanced(given.settings(judge, 1, method, retraining), out)
+    retraining, own = shipped(given.experiment, method)
+    asked = replace(given.settings(judge, 1, method, retraining), **own)
+    given.enhanced(asked, out)
     folders = (first_drawings(given), out) if draws else (out,)
     drawings = given.num_drawings if draws else 0
     model = out / "round-1" / "run" / "model"

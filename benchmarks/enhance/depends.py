@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.enhance.experiment import Experiment, name_of
-from illume.core.config import to_dict
-from illume.recipes.courses import COURSES, Course
+from benchmarks.enhance.experiment import Experiment, chosen, name_of
+from illume.core.config import override, to_dict
+from illume.recipes.courses import COURSES, METHODS, Method
+from illume.recipes.retrain import Retraining
 
 TRAINED = ("extra_steps", "rate")
 DRAWN = ("num_prompts", "per_prompt")
@@ -23,31 +24,48 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "two-rounds": COMPOSED,
     "reca": ("extra_steps", "num_prompts"),
 }
-EXTENSIONS = tuple(arm for arm in DEPENDS if arm in COURSES)  # each called as its method
-METHODS: Mapping[str, Course] = {str(method): course for method, course in COURSES.items()}
+EXTENSIONS = tuple(arm for arm in DEPENDS if arm in METHODS)  # each called as its method
 COMMON = ("stage3_steps", "recipe", "num_items")
 
 
-def constants(arm: str) -> dict[str, Any]:
-    """What a method of its own brings to an arm: how it trains, and its settings, as they are shipped."""
-    if arm not in METHODS:
+def shipped(experiment: Experiment, method: Method) -> tuple[Retraining, dict[str, Any]]:
+    """How a method trains, and what of `Settings` is its own: as it is shipped, but for the experiment's overrides."""
+    course, items = COURSES[method], experiment.methods.get(method, ())
+    training = [item for item in items if item.partition("=")[0] in ("share", "rate")]
+    retraining = override(course.retraining, [*training, f"steps={experiment.extra_steps}"])
+    return retraining, course.settled([item for item in items if item not in training])
+
+
+def own_settings(experiment: Experiment, arm: str) -> dict[str, Any]:
+    """The same as plain data by dotted names; nothing for an arm that is no method of its own."""
+    if arm not in EXTENSIONS:
         return {}
-    course = METHODS[arm]
-    own = {} if course.own is None else {course.own[0]: to_dict(course.own[1])}
-    return {"retraining": to_dict(course.retraining), **own}
+    retraining, own = shipped(experiment, arm)
+    return _flat("", {"retraining": to_dict(retraining), **{name: to_dict(value) for name, value in own.items()}})
+
+
+def settings_of(experiment: Experiment, arm: str) -> dict[str, Any]:
+    """All that made an arm's result, but for its seed, as a person reads it."""
+    return {**chosen(experiment, (*COMMON, *DEPENDS[arm])), **own_settings(experiment, arm)}
 
 
 def folder_name(experiment: Experiment, arm: str) -> str:
     """Of what an arm leaves, of whatever seed; other settings have another folder."""
-    return f"{arm}-{name_of(experiment, arm, DEPENDS[arm], **constants(arm))}"
+    return f"{arm}-{name_of(experiment, arm, DEPENDS[arm], **own_settings(experiment, arm))}"
 
 
 def result_hash(experiment: Experiment, arm: str) -> str:
     """Names an arm's result, whatever its seed."""
-    return name_of(experiment, arm, (*DEPENDS[arm], "num_items"), **constants(arm))
+    return name_of(experiment, arm, (*DEPENDS[arm], "num_items"), **own_settings(experiment, arm))
 
 
 def against(experiment: Experiment, arm: str) -> dict[str, str]:
     """The arms that one is compared with, by the names of their results."""
-    others = ("baseline", *(name for name in CONTROLS if name != arm))
-    return {name: result_hash(experiment, name) for name in others if arm != "baseline"}
+    others = () if arm == "baseline" else ("baseline",) if arm in CONTROLS else ("baseline", *CONTROLS)
+    return {name: result_hash(experiment, name) for name in others}
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {k: v for inner in value for k, v in _flat(f"{name}.{inner}" if name else inner, value[inner]).items()}

@@ -1,17 +1,18 @@
 """What the experiment's figures depend on, as one value, and the names that follow from it; it trains nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from illume.core.config import from_dict, override, plain_hash, to_dict
 from illume.enhance.compose import Composing, Correction
+from illume.recipes.courses import METHODS
 from illume.recipes.pico import pico
 from illume.recipes.recipe import Recipe
 from illume.recipes.retrain import Retraining
 from illume.recipes.score import recipe_hash
 
-STAGE3_STEPS = 160  # of pico's 450: the baseline leaves room, drawing between .50 and .80
+STAGE3_STEPS = 220  # of pico's 450: the baseline leaves room, drawing between .50 and .80
 ROOM = (0.50, 0.80)
 NUM_ITEMS = 2000  # a score
 RUN_ITEMS = 60  # of the scorecard that a run writes of itself, which nothing here reads
@@ -21,24 +22,28 @@ SEEDS = 5
 @dataclass(frozen=True)
 class Experiment:
     """`recipe`: overrides of pico. `extra_steps`: of every arm, after the baseline; `share` of their samples are
-    dialogues. `own_judge` is who judges where the model itself is to. The rest as `illume enhance` has it."""
+    dialogues. `own_judge` is who judges where the model itself is to. `methods`: overrides of what
+    a method after the paper is shipped with, `share` and `rate` among them. The rest as `illume enhance` has it."""
 
     stage3_steps: int = STAGE3_STEPS
     num_items: int = NUM_ITEMS
     extra_steps: int = 150
     rate: float = 0.3
     num_prompts: int = 1024
-    per_prompt: int = 2
+    per_prompt: int = 4
     share: float = 0.2
     good: float | None = None
     correction: Correction = "image"
     own_judge: str = "self"
+    methods: dict[str, tuple[str, ...]] = field(default_factory=dict)
     recipe: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("stage3_steps", "num_items", "extra_steps", "num_prompts", "per_prompt"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
+        if unknown := sorted(self.methods.keys() - METHODS):
+            raise ValueError(f"methods: there is no {unknown[0]!r}; there are {', '.join(METHODS)}")
         Composing(self.correction, self.good)
         Retraining(self.share, self.extra_steps, self.rate)
 
@@ -76,6 +81,7 @@ SMOKE = Experiment(
     num_items=12,
     extra_steps=2,
     num_prompts=6,
+    per_prompt=2,
     own_judge="oracle",  # who has learnt nothing gives no verdicts
     recipe=TINY,
 )

@@ -12,7 +12,7 @@ from benchmarks.enhance import intervals
 from benchmarks.enhance.__main__ import PAGE, PLOT, arms_of, main, publish, seeds_of
 from benchmarks.enhance.arms import ARMS
 from benchmarks.enhance.book import Book, goals, open_book
-from benchmarks.enhance.depends import DEPENDS, result_hash
+from benchmarks.enhance.depends import COMMON, DEPENDS, result_hash
 from benchmarks.enhance.experiment import Experiment, base_recipe
 from benchmarks.enhance.given import Given
 from benchmarks.enhance.intervals import T_975, over_items, over_seeds, paired
@@ -39,17 +39,18 @@ from illume.world import PICO
 
 ROOT = Path(__file__).parents[2]
 CHANGED = {
-    "stage3_steps": 161,
+    "stage3_steps": 221,
     "num_items": 2001,
     "extra_steps": 151,
     "rate": 0.31,
     "num_prompts": 1025,
-    "per_prompt": 3,
+    "per_prompt": 5,
     "share": 0.21,
     "good": 0.5,
     "correction": "none",
     "own_judge": "detector",
     "recipe": ("tokenizer_stage.steps=281",),
+    "methods": {"reca": ("rate=0.5",)},
 }
 DRAWS = {"baseline": 0.6, "control-steps": 0.65, "control-pictures": 0.66, "assessment-oracle": 0.7}
 
@@ -147,7 +148,8 @@ def test_every_field_of_the_experiment_is_tried() -> None:
 def test_a_name_follows_from_what_the_arm_depends_on(arm: str) -> None:
     for name, value in CHANGED.items():
         changed = result_hash(dataclasses.replace(ASKED, **{name: value}), arm) != result_hash(ASKED, arm)
-        assert changed == (name in (*DEPENDS[arm], "num_items", "stage3_steps", "recipe")), name
+        own = name == "methods" and arm == "reca"
+        assert changed == (own or name in (*DEPENDS[arm], *COMMON)), name
 
 
 def test_arms_of_dialogues_are_named_by_all_that_they_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
