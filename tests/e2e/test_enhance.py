@@ -145,7 +145,9 @@ def test_a_file_of_prompts_and_the_model_as_its_own_judge(illume: Illume, run_fo
         (["--only", "draw"], 2, "propose, paint"),
         (["--correction", "sound"], 2, "image, text, none"),
         (["--share", "1"], 2, "share"),
-        (["--method", "luck"], 2, "assessment, reca"),
+        (["--method", "luck"], 2, "assessment, reca, dpo"),
+        (["--method", "dpo", "--with", "dpo.beta=0"], 2, "beta"),
+        (["--method", "dpo", "--only", "compose"], 2, "assess, pair, train"),
         (["--method", "reca", "--from", "stage2"], 2, "--from model"),
         (["--method", "reca", "--only", "paint"], 2, "propose, redraw, train"),
         (["--method", "reca", "--with", "words=loud"], 2, "draw, reconstruct"),
@@ -192,6 +194,24 @@ def test_redrawing_needs_no_judge_and_trains_on_true_pictures(
     before = tree(tmp_path / "out")
     assert illume("enhance", run_folder, *asked, "--out", tmp_path / "out").code == 0
     assert tree(tmp_path / "out") == before
+
+
+def test_pairs_are_learnt_from_beside_the_mixture(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
+    asked = [*command(run_folder, tmp_path / "out"), "--method", "dpo", "--with", "pairs.truth=true", "--share", "0.5"]
+    answer = illume(*asked, "--json")
+    assert answer.code == 0, answer.err
+    made = tmp_path / "out/round-1"
+    steps = rows(made / "run/metrics.jsonl")
+    assert [row["step"] for row in steps] == [1, 2, 3]
+    assert float(str(steps[0]["preference_loss"])) == pytest.approx(0.693, abs=0.01)  # in bfloat16, where there is such
+    assert all(row["size"] == 16 and "text_loss" in row for row in steps)
+    assert load_yaml(made / "run/model/recipe.yaml", Recipe).rounds.learnt is not None  # type: ignore[union-attr]
+    before = tree(tmp_path / "out")
+    assert illume(*asked).code == 0
+    assert tree(tmp_path / "out") == before
+    alone = [*command(run_folder, tmp_path / "alone"), "--method", "dpo", "--with", "pairs.truth=true", "--share", "1"]
+    assert illume(*alone).code == 0
+    assert "text_loss" not in rows(tmp_path / "alone/round-1/run/metrics.jsonl")[0]
 
 
 def test_judges_are_asked_again_on_request(illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path) -> None:

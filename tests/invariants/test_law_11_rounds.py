@@ -94,7 +94,7 @@ def test_law_11_catches_drawings_that_depend_on_what_was_drawn_before(
 
 
 def test_law_11_catches_files_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_place(picture: object, path: Path) -> None:
+    def in_place(picture: object, path: Path, *_: object) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
         path.with_suffix(".tmp").write_bytes(b"")

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,12 @@ def test_its_commands_options_and_settings_are_there() -> None:
             continue
         words = words[words.index("enhance") + 1 :]
         assert {word for word in words if word.startswith("-")} <= options
-        own = [words.pop(words.index("--with") + 1) for _ in range(words.count("--with"))]
+        own = [value for option, value in pairwise(words) if option == "--with"]
         COURSES[words[words.index("--method") + 1] if "--method" in words else "assessment"].settled(own)
         if "--judge" not in words:
             continue
         kind, _, name = words[words.index("--judge") + 1].partition(":")
-        if settings := [word for word in words if "=" in word]:
+        if settings := [word for word in words if "=" in word and word not in own]:
             config, field, _ = KINDS[kind]
             override(from_dict(config, {field: name or "m"}), settings)
     for option in re.findall(r"`(--[a-z-]+)", TEXT):

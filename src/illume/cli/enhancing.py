@@ -24,10 +24,10 @@ def enhance(
         typer.Argument(metavar="[KEY=VALUE]...", help="Of the judge: url=http://localhost:8000/v1 ..."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often it draws, is judged and learns.")] = 1,
-    method: Annotated[str, typer.Option(help="What is learnt: assessment (the paper's) or reca.")] = "assessment",
+    method: Annotated[str, typer.Option(help="What is learnt: assessment (the paper's), reca or dpo.")] = "assessment",
     method_settings: Annotated[
         list[str] | None,
-        typer.Option("--with", metavar="KEY=VALUE", help="Of the method: words=reconstruct ... (repeatable)."),
+        typer.Option("--with", metavar="KEY=VALUE", help="Of the method: dpo.beta=0.2 ... (repeatable)."),
     ] = None,
     start: Annotated[
         str, typer.Option("--from", metavar="stage2|model", help="Train stage 3 anew, or go on with the model.")
@@ -49,7 +49,8 @@ def enhance(
         typer.Option(help="Ask the judge such failures again: refused, malformed, unfit (repeatable)."),
     ] = None,
     only: Annotated[
-        str | None, typer.Option(help="One step of the last round: propose, paint, assess, compose, redraw or train.")
+        str | None,
+        typer.Option(help="One step of the last round: propose, paint, assess, compose, redraw, pair or train."),
     ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",

@@ -16,8 +16,10 @@ from illume.core.errors import CheckpointError
 from illume.core.streams import seed_of
 from illume.data.loader import Share
 from illume.encode import weights_hash
+from illume.enhance.drawn_codes import noted
 from illume.enhance.propose import Check, Prompt, lines, read_prompts, save_picture
 from illume.enhance.round import RoundFolder, key_of
+from illume.generate.draw import drawn
 from illume.generate.sequence import Sequence as Conversation
 from illume.generate.sequence import Walk
 from illume.judge.drawings import drawing_row
@@ -110,9 +112,10 @@ def draw_missing(
             # An engine of its own: what was drawn before must not show in the shapes of what is drawn now.
             drawer = Illume(illume.parts, folder=illume.folder, strict=illume.strict)
             asked = [drawer.draw_request(one.prompt.text, one.seed, **painting.sampling) for one in block]
-            for one, picture in zip(block, drawer.pictures(asked), strict=True):
+            made = [drawn(result, one.seed) for one, result in zip(block, drawer.run(asked), strict=True)]
+            for one, codes, picture in zip(block, made, drawer.painter.pictures(made), strict=True):
                 if not (path / one.image).is_file():
-                    save_picture(picture, path / one.image)
+                    save_picture(picture, path / one.image, noted(picture, codes.codes))
         report(len(block))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from illume.core.errors import DataError, RequestError
 from illume.core.files import atomic_file
@@ -138,10 +139,10 @@ def refuse(texts: Iterable[tuple[str, str]], check: Check | None = None) -> None
         raise DataError("there is no prompt: give a file with one a line")
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
+def save_picture(picture: Image.Image, path: Path, notes: PngInfo | None = None) -> None:
     """Write a PNG, whole or not at all."""
     with atomic_file(path) as temp:
-        picture.save(temp, "PNG")
+        picture.save(temp, "PNG", pnginfo=notes)
 
 
 def lines(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -13,13 +13,14 @@ from illume.core.config import plain_hash
 from illume.core.errors import CheckpointError
 from illume.core.files import read_json, write_json, write_text
 
-Step = Literal["propose", "paint", "assess", "compose", "redraw"]
+Step = Literal["propose", "paint", "assess", "compose", "redraw", "pair"]
 FILES: Mapping[Step, str] = {
     "propose": "prompts.jsonl",
     "paint": "drawings.jsonl",
     "assess": "verdicts.jsonl",
     "compose": "records.jsonl",
     "redraw": "redrawings.jsonl",
+    "pair": "pairs.jsonl",
 }
 FORMAT_VERSION = 1
 

@@ -20,13 +20,24 @@ class SplitHead(SplitRows):
         self.text = text
 
     def forward(
-        self, hidden: Float[Tensor, "m d"], targets: Int[Tensor, " m"], chunk: int = 2048
+        self,
+        hidden: Float[Tensor, "m d"],
+        targets: Int[Tensor, " m"],
+        chunk: int = 2048,
+        among: range | None = None,
     ) -> Float[Tensor, " m"]:
-        """Cross-entropy in nats, float32, of every position.
+        """Cross-entropy in nats, float32, of every position; `among`: of a run of two vision ids or more alone, which
+        the targets are of.
 
         Logits are made `chunk` positions at a time and never kept: the backward pass makes them again.
         """
-        return linear_cross_entropy(hidden, targets, self.text, self.vision_rows(), chunk)
+        if among is None:
+            return linear_cross_entropy(hidden, targets, self.text, self.vision_rows(), chunk)
+        split = self.text.shape[0]
+        rows = self.vision_rows()[among.start - split : among.stop - split]
+        if among.start < split or among.step != 1 or len(rows) != len(among) or len(among) < 2:
+            raise ValueError(f"{among} is not a run of two vision ids or more of [{split}, {split + len(self.vision)})")
+        return linear_cross_entropy(hidden, targets - among.start, rows[:1], rows[1:], chunk)
 
     loss = forward
 

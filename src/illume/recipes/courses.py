@@ -1,6 +1,7 @@
 """The methods of self-enhancement, each with the steps of its rounds, and what a person may ask of them; it runs none.
 
-assessment is the paper's (ILLUME, section 3). reca: reconstruction alignment (Xie et al. 2025, arXiv 2509.07295).
+assessment is the paper's (ILLUME, section 3). reca: reconstruction alignment (Xie et al. 2025, arXiv 2509.07295). dpo:
+direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +12,25 @@ from illume.core.config import override
 from illume.core.errors import UsageError
 from illume.enhance.compose import Composing
 from illume.enhance.paint import Painting
+from illume.enhance.pair import Pairing
 from illume.enhance.redraw import Redrawing
 from illume.enhance.round import FILES, Step
 from illume.judge.protocol import FAILURES, FailureKind
 from illume.recipes.retrain import Retraining
+from illume.train.preference_objective import PreferenceConfig
 
 Start = Literal["stage2", "model"]
-Method = Literal["assessment", "reca"]
+Method = Literal["assessment", "reca", "dpo"]
 Only = Step | Literal["train"]
 STEPS: tuple[Only, ...] = (*get_args(Step), "train")
+
+
+@dataclass(frozen=True)
+class Preferring:
+    """How pairs are made, and learnt from."""
+
+    pairs: Pairing = Pairing()
+    dpo: PreferenceConfig = PreferenceConfig()
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class Course:
     steps: tuple[Only, ...]
     retraining: Retraining
     own: tuple[str, Any] | None = None
+    alone: bool = False  # whether it may be all that is trained on
 
     @property
     def learns_from(self) -> str:
@@ -49,6 +61,12 @@ class Course:
 COURSES: Mapping[Method, Course] = {
     "assessment": Course(("propose", "paint", "assess", "compose", "train"), Retraining()),
     "reca": Course(("propose", "redraw", "train"), Retraining(share=0.25), ("redrawing", Redrawing())),
+    "dpo": Course(
+        ("propose", "paint", "assess", "pair", "train"),
+        Retraining(share=0.5, rate=0.03),
+        ("preferring", Preferring()),
+        True,
+    ),
 }
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -74,6 +92,7 @@ class Settings:
     method: Method = "assessment"
     again: tuple[FailureKind, ...] = ()
     redrawing: Redrawing = Redrawing()
+    preferring: Preferring = Preferring()
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or (self.num_prompts is not None and self.num_prompts < 1):
@@ -82,6 +101,8 @@ class Settings:
             raise ValueError(f"method {self.method!r}: there are {', '.join(METHODS)}")
         if self.start == "stage2" and self.method != "assessment":
             raise ValueError(f"{self.method} goes on with a finished model (--from model): stage2 is for assessment")
+        if self.retraining is not None and self.retraining.share == 1 and not self.course.alone:
+            raise ValueError(f"share (1) is a share of the samples, below 1: {self.method} keeps what the model can do")
         if unknown := sorted(set(self.again) - set(FAILURES)):
             raise ValueError(f"again {unknown[0]}: there are {', '.join(FAILURES)}")
         if self.judge is None and self.method != "reca":

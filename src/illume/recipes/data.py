@@ -102,7 +102,7 @@ class OpenData:
 def open_data(recipe: Recipe) -> OpenData:
     """The data a recipe names, with the records of its self-enhancement rounds."""
     data = _open(recipe)
-    if recipe.rounds is None:
+    if recipe.rounds is None or recipe.rounds.learnt is not None:  # what is learnt beside the mixture is no source
         return data
     rounds = {n: RecordsSource(Path(p), recipe.image_size, name=n) for n, p in recipe.rounds.sources.items()}
     if taken := sorted(rounds.keys() & (data.sources.keys() | data.groups.keys())):

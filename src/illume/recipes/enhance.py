@@ -23,6 +23,7 @@ from illume.core.streams import seed_of
 from illume.enhance.assess import assess
 from illume.enhance.compose import check_round, compose
 from illume.enhance.paint import paint, room
+from illume.enhance.pair import pair, round_pairs
 from illume.enhance.propose import from_file, from_source, propose, read_prompts
 from illume.enhance.redraw import redraw
 from illume.enhance.round import RoundFolder
@@ -38,6 +39,7 @@ from illume.judge.verdicts import read_verdicts
 from illume.recipes.courses import Only, Settings
 from illume.recipes.data import open_data
 from illume.recipes.examples_page import write_page
+from illume.recipes.prefer import preferring
 from illume.recipes.recipe import WorldData
 from illume.recipes.retrain import Base, model_continued, stage_anew
 from illume.recipes.score import score_folder
@@ -143,14 +145,27 @@ class Round:
             console.print(f"records: {redraw(self.folder, self.settings.redrawing)} pictures to redraw")
         barrier()
 
+    def pair(self) -> None:
+        if is_main():
+            console.print(f"pairs: {pair(self.folder, self.settings.preferring.pairs)}")
+        barrier()
+
     def train(self) -> None:
-        course = self.settings.course
-        rounds = {f"round-{n}": self.path(n) / course.learns_from for n in range(1, self.number + 1)}
-        if self.settings.method == "assessment":
-            for n in range(1, self.number + 1):
-                check_round(RoundFolder(self.path(n)))
-        train = stage_anew if self.settings.start == "stage2" else model_continued
-        train(self.base, rounds, self.trained, self.settings.retraining or course.retraining)
+        settings, course = self.settings, self.settings.course
+        folders = [RoundFolder(self.path(n)) for n in range(1, self.number + 1)]
+        rounds = {folder.path.name: folder.path / course.learns_from for folder in folders}
+        asked = (self.base, rounds, self.trained, settings.retraining or course.retraining)
+        match settings.method:
+            case "assessment":
+                for folder in folders:
+                    check_round(folder)
+                (stage_anew if settings.start == "stage2" else model_continued)(*asked)
+            case "reca":
+                model_continued(*asked)
+            case "dpo":
+                for folder in folders:
+                    round_pairs(folder)
+                preferring(*asked, settings.preferring.dpo)
 
     @property
     def again(self) -> tuple[FailureKind, ...]:

@@ -41,6 +41,8 @@ ADDED_TO_DATA: Mapping[str, Mapping[str, Any]] = {
     "mixed": {"held_out": 0.0},
     "records": {"held_out": 0.0, "slices": {}},
 }
+# The same of rounds, where they are None.
+ADDED_TO_ROUNDS = ("learnt", "share")
 
 
 class RunFolder:
@@ -119,6 +121,8 @@ def naming(recipe: Recipe) -> dict[str, Any]:
     """A recipe as the plain data that names what is trained: younger fields only where they say something."""
     plain = to_dict(recipe)
     plain["data"] = _without(plain["data"], ADDED_TO_DATA.get(recipe.data.kind, {}))
+    if recipe.rounds is not None:
+        plain["rounds"] = {n: v for n, v in plain["rounds"].items() if n not in ADDED_TO_ROUNDS or v is not None}
     return _without(plain, ADDED)
 
 

@@ -59,8 +59,10 @@ def fit_part(
     loader: Loader,
     stage: Stage,
     sampler: Sampler | None = None,
+    ahead: bool = True,
 ) -> None:
-    """Train one objective through one stage, going on where an earlier sitting was."""
+    """Train one objective through one stage, going on where an earlier sitting was. `ahead`: batches may be made before
+    the step before them is taken."""
     device = pick_device(folder.recipe.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -70,10 +72,10 @@ def fit_part(
     if sampler is not None and stage.sample_every:
         callbacks.append(SampleCallback(stage.sample_every, lambda state: sampler(part, state)))
     # On a CPU a second thread only takes the cores from the step: measured a third slower than none.
-    with nullcontext(loader) if device.type == "cpu" else Prefetch(loader) as ahead:
+    with Prefetch(loader) if ahead and device.type != "cpu" else nullcontext(loader) as batches:
         fit(
             objective,
-            ahead,
+            batches,
             stage,
             callbacks,
             folder=folder.checkpoints(part),
@@ -221,22 +223,35 @@ def train_stages(
 ) -> None:
     """The stages of the language model, one after the other (ILLUME, section 3.2)."""
     recipe = folder.recipe
-    pictures = Pictures(ImageFrame(codes.grids), codes, always_codes=recipe.reading == "codes")
-    examples = Examples(layout, text, pictures, drop=recipe.drop, seed=recipe.seed, reading=recipe.reading)
+    examples = examples_of(recipe, layout, text, codes)
     for number, stage in enumerate(recipe.stages, start=1):
         last = recipe.rounds if number == len(recipe.stages) else None
-        loader = SequenceLoader(
-            data.mixture(stage),
-            examples,
-            batch_size=stage.batch_size,
-            row_length=recipe.row_length if last is None else last.row_length,
-            rows_per_batch=recipe.rows_per_batch,
-            accumulate=stage.accumulate,
-            share=share(),
-        )
+        row_length = recipe.row_length if last is None else last.row_length
+        loader = sequence_loader(recipe, data, stage, examples, row_length)
         objective = LMObjective(model, recipe.weighting)
         with folder.part(stage.name):
             fit_part(folder, stage.name, objective, loader, lora_stage(stage, objective, recipe.lora), sampler)
+
+
+def examples_of(recipe: Recipe, layout: VocabLayout, text: TextFormat, codes: CodeStore) -> Examples:
+    """How records become samples."""
+    pictures = Pictures(ImageFrame(codes.grids), codes, always_codes=recipe.reading == "codes")
+    return Examples(layout, text, pictures, drop=recipe.drop, seed=recipe.seed, reading=recipe.reading)
+
+
+def sequence_loader(
+    recipe: Recipe, data: OpenData, stage: Stage, examples: Examples, row_length: int
+) -> SequenceLoader:
+    """The batches of a stage of the language model."""
+    return SequenceLoader(
+        data.mixture(stage),
+        examples,
+        batch_size=stage.batch_size,
+        row_length=row_length,
+        rows_per_batch=recipe.rows_per_batch,
+        accumulate=stage.accumulate,
+        share=share(),
+    )
 
 
 def merge(folder: RunFolder, model: Unified) -> None:

@@ -5,7 +5,7 @@ It does not know how the records came about.
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from illume.encode import weights_hash
 from illume.generate.folder import Parts, load_parts
 from illume.models.lora import add_lora
 from illume.recipes import parts
-from illume.recipes.data import open_data
+from illume.recipes.data import OpenData, open_data
 from illume.recipes.folder import RunFolder, part_hashes
 from illume.recipes.recipe import Recipe, RoundsData
 from illume.recipes.run import finish, run
@@ -61,8 +61,8 @@ class Retraining:
     rate: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError(f"share ({self.share}) is a share of the samples, above 0 and below 1")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share ({self.share}) is a share of the samples, above 0 and at most 1")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps ({self.steps}) must be at least 1")
         if not self.rate > 0:
@@ -77,7 +77,7 @@ def stage_anew(base: Base, rounds: Mapping[str, Path], out: Path, how: Retrainin
     """
     recipe = base.recipe
     *before, last = recipe.stages
-    stage = mixed(last, rounds, how.share, _older(recipe))
+    stage = mixed(last, rounds, how.share, older_rounds(recipe))
     stage = replace(stage, steps=how.steps or stage.steps)
     made = replace(recipe, out=str(out), stages=(*before, stage), rounds=rounds_data(base, rounds))
     if (card := finished(made)) is not None:
@@ -91,27 +91,47 @@ def stage_anew(base: Base, rounds: Mapping[str, Path], out: Path, how: Retrainin
 def model_continued(base: Base, rounds: Mapping[str, Path], out: Path, how: Retraining) -> dict[str, Any]:
     """A finished model trained on, its last stage's mixture with the rounds' records mixed in: without rounds, on that
     mixture as it is. Returns the scorecard; killed and run again, it goes on."""
-    recipe, device = base.recipe, pick_device(base.recipe.device)
-    given = load_parts(base.model, device, pick_dtype("float32", device))
-    start = weights_hash(given.model)
-    stage = continued(recipe.stages[-1], rounds, how, _older(recipe))
-    made = replace(recipe, out=str(out), stages=(stage,), rounds=rounds_data(base, rounds, given, start))
+    given = finished_parts(base)
+    rounds_of = rounds_data(base, rounds, given, weights_hash(given.model))
+    stage = continued(base.recipe.stages[-1], rounds, how, older_rounds(base.recipe))
+    made = replace(base.recipe, out=str(out), stages=(stage,), rounds=rounds_of)
+    return go_on(base, made, given, lambda folder, data: learn_mixture(folder, data, given))
+
+
+Learn = Callable[[RunFolder, OpenData], None]
+"""Trains the model that goes on through the one stage of its folder's recipe."""
+
+
+def go_on(base: Base, made: Recipe, given: Parts, learn: Learn) -> dict[str, Any]:
+    """A finished model, `given`, trained on as `learn` does, in the folder of the recipe `made`. Returns the scorecard;
+    killed and run again, it goes on."""
     if (card := finished(made)) is not None:
         return card
     folder = RunFolder(made)
     if is_main():
-        link(base.run / "contrast", out / "contrast")
+        link(base.run / "contrast", folder.path / "contrast")
     data = open_data(made)
-    codes = parts.encoded(folder, data, given.tokenizer)
     model = given.model.requires_grad_(True)
     if made.lora is not None:
         parts.seed_module(made, "lora")
         add_lora(model.decoder, made.lora)
-    parts.train_stages(folder, data, model, given.layout, given.text, codes)
+    learn(folder, data)
     parts.merge(folder, model)
     scored = finish(folder, Illume(given, folder=folder.model)) if is_main() else {}
     barrier()
     return scored
+
+
+def learn_mixture(folder: RunFolder, data: OpenData, given: Parts) -> None:
+    """Next-id prediction on the stage's mixture."""
+    codes = parts.encoded(folder, data, given.tokenizer)
+    parts.train_stages(folder, data, given.model, given.layout, given.text, codes)
+
+
+def finished_parts(base: Base) -> Parts:
+    """The parts of the base's model, in float32 to be trained."""
+    device = pick_device(base.recipe.device)
+    return load_parts(base.model, device, pick_dtype("float32", device))
 
 
 def continued(last: Stage, rounds: Mapping[str, Path], how: Retraining, older: Sequence[str]) -> Stage:
@@ -137,10 +157,14 @@ def rounds_data(
     """What a recipe says of the rounds. DataError where their records cannot be learnt from."""
     given = given or load_parts(base.model, pick_device("cpu"), pick_dtype("float32", pick_device("cpu")))
     longest = max((max(record_lengths(path, name, given, base.recipe)) for name, path in rounds.items()), default=0)
-    contents = {name: _digest(path) for name, path in rounds.items()}
+    contents = {name: digest(path) for name, path in rounds.items()}
     files = {name: str(path) for name, path in rounds.items()}
-    row_length = max(base.recipe.row_length, -(-longest // ROW_STEP) * ROW_STEP)
-    return RoundsData(files, contents, row_length, start)
+    return RoundsData(files, contents, row_length_for(base.recipe, longest), start)
+
+
+def row_length_for(recipe: Recipe, longest: int) -> int:
+    """Rows as long as the recipe's, or as the longest of what they have to hold."""
+    return max(recipe.row_length, -(-longest // ROW_STEP) * ROW_STEP)
 
 
 def record_lengths(path: Path, name: str, given: Parts, recipe: Recipe) -> list[int]:
@@ -161,7 +185,8 @@ def finished(made: Recipe) -> dict[str, Any] | None:
     return read_json(card) if ended else None
 
 
-def _older(recipe: Recipe) -> list[str]:
+def older_rounds(recipe: Recipe) -> list[str]:
+    """The sources of rounds that were mixed before."""
     return [] if recipe.rounds is None else list(recipe.rounds.sources)
 
 
@@ -196,7 +221,8 @@ def link(there: Path, here: Path) -> None:
         raise CheckpointError(f"{here}: cannot be linked to {there}: {error}; copy the folder there") from error
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Names the bytes of a file. DataError where it cannot be read."""
     try:
         return hashlib.blake2b(path.read_bytes(), digest_size=6).hexdigest()
     except OSError as error:
