@@ -92,5 +92,6 @@ ARMS: Mapping[str, Callable[[Given], Made]] = {
     "assessment-self": self_assessed,
     "two-rounds": two_rounds,
     "reca": partial(further, method="reca"),
+    "dpo": partial(further, method="dpo"),
 }
-TWICE = ("baseline",)  # their drawings are also judged by the baseline itself, which was not their reward
+TWICE = ("baseline", "dpo")  # their drawings are also judged by the baseline itself, which was not their reward

@@ -23,6 +23,7 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "assessment-self": (*COMPOSED, "own_judge"),
     "two-rounds": COMPOSED,
     "reca": ("extra_steps", "num_prompts"),
+    "dpo": ("extra_steps", *DRAWN),
 }
 EXTENSIONS = tuple(arm for arm in DEPENDS if arm in METHODS)  # each called as its method
 COMMON = ("stage3_steps", "recipe", "num_items")
