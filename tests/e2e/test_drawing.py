@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from fixtures.chat_server import chat_server, honest
-from fixtures.rounds import ByContent
+from fixtures.choosing import ByKey
 from fixtures.tiny_sessions import session_parts
 from illume.api import Illume
 from illume.core.config import dump_yaml
 from illume.judge.oracle import OracleJudge
 from illume.judge.own import SelfJudge
-from illume.judge.protocol import Drawing, Judgement, passes
+from illume.judge.protocol import Drawing, Judgement
 from illume.recipes.own import own
 from illume.recipes.pico import pico
 from illume.recipes.score import RECIPE_FILE
@@ -39,9 +39,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def outspoken(monkeypatch: pytest.MonkeyPatch) -> ByContent:
-    """The model's own judgement follows from the pictures: good, bad or none."""
-    judge = ByContent()
+def outspoken(monkeypatch: pytest.MonkeyPatch) -> ByKey:
+    """The model's own judgement follows from prompts and keys: good, bad or none."""
+    judge = ByKey()
 
     def judged(_: SelfJudge, drawings: Iterable[Drawing]) -> Iterator[Judgement]:
         return judge.judge(drawings)
@@ -63,7 +63,7 @@ def outcome_of(row: dict[str, Any]) -> tuple[bool, bool]:
 
 
 def test_the_best_of_several_is_written_and_all_are_told(
-    illume: Call, model: Path, outspoken: ByContent, tmp_path: Path
+    illume: Call, model: Path, outspoken: ByKey, tmp_path: Path
 ) -> None:
     (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS), encoding="utf-8")
     asked = [model, "--prompts", tmp_path / "prompts.txt", "--n", 2, "--seed", 3, "--guidance", 1]
@@ -84,7 +84,7 @@ def test_the_best_of_several_is_written_and_all_are_told(
     assert "refused" in answer.err
 
 
-def test_the_best_of_one_is_plain_drawing(illume: Call, model: Path, outspoken: ByContent, tmp_path: Path) -> None:
+def test_the_best_of_one_is_plain_drawing(illume: Call, model: Path, outspoken: ByKey, tmp_path: Path) -> None:
     for seed in range(4):  # one of them the judge refuses
         plain = illume("draw", model, PROMPTS[0], "--seed", seed, "-o", tmp_path / "plain.png")
         best = illume("draw", model, PROMPTS[0], "--seed", seed, "-o", tmp_path / f"{seed}.png", "--best-of", 1)
@@ -95,7 +95,7 @@ def test_the_best_of_one_is_plain_drawing(illume: Call, model: Path, outspoken: 
             assert ("there is no verdict" in best.err, (tmp_path / f"{seed}.png").exists()) == (True, False)
 
 
-def test_revising_tells_the_chain(illume: Call, model: Path, outspoken: ByContent, tmp_path: Path) -> None:
+def test_revising_tells_the_chain(illume: Call, model: Path, outspoken: ByKey, tmp_path: Path) -> None:
     asked = [model, PROMPTS[0], "--n", 5, "--revise", 2, "--seed", 1]
     answer = illume("draw", *asked, "-o", tmp_path / "a.png", "--json")
     assert answer.code == 1  # of some the judge says nothing
@@ -107,9 +107,6 @@ def test_revising_tells_the_chain(illume: Call, model: Path, outspoken: ByConten
         assert row["passed"] == found[-1][1] == (row["revise"]["ended"] == "passed")
         assert row["revise"]["candidates"][0]["seed"] == 1 + i
         assert (row["file"] is None) == (row["revise"]["taken"] is None)
-        if row["file"] is not None:
-            with Image.open(row["file"]) as drawn:
-                assert passes(outspoken.outcome(Drawing(PROMPTS[0], drawn))) == row["passed"]
     lost = [row for row in rows if row["file"] is None]
     assert lost
     assert not (tmp_path / f"a-{rows.index(lost[0])}.png").exists()
@@ -118,7 +115,7 @@ def test_revising_tells_the_chain(illume: Call, model: Path, outspoken: ByConten
     assert [row["revise"] for row in json.loads(again.out)["drawings"]] == [row["revise"] for row in rows]
 
 
-def test_the_best_is_revised(illume: Call, model: Path, outspoken: ByContent, tmp_path: Path) -> None:
+def test_the_best_is_revised(illume: Call, model: Path, outspoken: ByKey, tmp_path: Path) -> None:
     answer = illume(
         "draw", model, PROMPTS[1], "--best-of", 3, "--revise", 1, "--n", 4, "-o", tmp_path / "a.png", "--json"
     )
