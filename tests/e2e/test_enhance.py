@@ -145,7 +145,9 @@ def test_a_file_of_prompts_and_the_model_as_its_own_judge(illume: Illume, run_fo
         (["--only", "draw"], 2, "propose, paint"),
         (["--correction", "sound"], 2, "image, text, none"),
         (["--share", "1"], 2, "share"),
-        (["--method", "luck"], 2, "assessment, reca, dpo"),
+        (["--method", "luck"], 2, "assessment, reca, dpo, grpo"),
+        (["--method", "grpo", "--with", "group=1"], 2, "group"),
+        (["--method", "grpo", "--only", "paint"], 2, "propose, train"),
         (["--method", "dpo", "--with", "dpo.beta=0"], 2, "beta"),
         (["--method", "dpo", "--only", "compose"], 2, "assess, pair, train"),
         (["--method", "reca", "--from", "stage2"], 2, "--from model"),
@@ -212,6 +214,21 @@ def test_pairs_are_learnt_from_beside_the_mixture(illume: Illume, run_folder: Pa
     alone = [*command(run_folder, tmp_path / "alone"), "--method", "dpo", "--with", "pairs.truth=true", "--share", "1"]
     assert illume(*alone).code == 0
     assert "text_loss" not in rows(tmp_path / "alone/round-1/run/metrics.jsonl")[0]
+
+
+def test_drawings_are_judged_while_it_trains(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
+    own = ["--with", "prompts=2", "--with", "group=2", "--with", "inner=2"]
+    asked = [*command(run_folder, tmp_path / "out"), "--method", "grpo", *own]
+    answer = illume(*asked, "--json")
+    assert answer.code == 0, answer.err
+    made = tmp_path / "out/round-1"
+    steps = rows(made / "run/metrics.jsonl")
+    assert [row["drawn"] for row in steps] == [4, 0, 4]
+    assert all(row["judged"] == 4 and row["size"] == 8 and "text_loss" in row for row in steps)
+    assert all(0 <= float(str(row["reward"])) <= 1 for row in steps)
+    assert json.loads(answer.out)["drawings"] == [{"painted": 0, "training": 8}]
+    assert load_yaml(made / "run/model/recipe.yaml", Recipe).rounds.judge is not None  # type: ignore[union-attr]
+    assert not (made / "verdicts.jsonl").exists()
 
 
 def test_judges_are_asked_again_on_request(illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ def enhance(
         typer.Argument(metavar="[KEY=VALUE]...", help="Of the judge: url=http://localhost:8000/v1 ..."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often it draws, is judged and learns.")] = 1,
-    method: Annotated[str, typer.Option(help="What is learnt: assessment (the paper's), reca or dpo.")] = "assessment",
+    method: Annotated[
+        str, typer.Option(help="What is learnt: assessment (the paper's), reca, dpo or grpo.")
+    ] = "assessment",
     method_settings: Annotated[
         list[str] | None,
         typer.Option("--with", metavar="KEY=VALUE", help="Of the method: dpo.beta=0.2 ... (repeatable)."),

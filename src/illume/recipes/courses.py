@@ -1,7 +1,8 @@
 """The methods of self-enhancement, each with the steps of its rounds, and what a person may ask of them; it runs none.
 
 assessment is the paper's (ILLUME, section 3). reca: reconstruction alignment (Xie et al. 2025, arXiv 2509.07295). dpo:
-direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290).
+direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290). grpo: group-relative
+policy optimisation (Shao et al. 2024, arXiv 2402.03300).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,11 @@ from illume.enhance.redraw import Redrawing
 from illume.enhance.round import FILES, Step
 from illume.judge.protocol import FAILURES, FailureKind
 from illume.recipes.retrain import Retraining
+from illume.train.policy_objective import PolicyConfig
 from illume.train.preference_objective import PreferenceConfig
 
 Start = Literal["stage2", "model"]
-Method = Literal["assessment", "reca", "dpo"]
+Method = Literal["assessment", "reca", "dpo", "grpo"]
 Only = Step | Literal["train"]
 STEPS: tuple[Only, ...] = (*get_args(Step), "train")
 
@@ -67,6 +69,7 @@ COURSES: Mapping[Method, Course] = {
         ("preferring", Preferring()),
         True,
     ),
+    "grpo": Course(("propose", "train"), Retraining(share=0.5, rate=0.03), ("policy", PolicyConfig()), True),
 }
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -93,6 +96,7 @@ class Settings:
     again: tuple[FailureKind, ...] = ()
     redrawing: Redrawing = Redrawing()
     preferring: Preferring = Preferring()
+    policy: PolicyConfig = PolicyConfig()
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or (self.num_prompts is not None and self.num_prompts < 1):

@@ -3,6 +3,7 @@ and what came after the paper, over the same files.
 
     illume enhance runs/demo --prompts world --judge oracle --num-prompts 512 --per-prompt 4
     illume enhance runs/demo --prompts world --method reca --num-prompts 2048
+    illume enhance runs/demo --prompts world --judge oracle --method grpo
 
 It joins what may not know each other: the steps of a round (enhance/), training and scoring.
 """
@@ -18,7 +19,7 @@ from illume.core.device import pick_device
 from illume.core.dist import barrier, close, init_from_env, is_main
 from illume.core.errors import ConfigError
 from illume.core.files import read_json, write_json
-from illume.core.log import Progress, console
+from illume.core.log import MetricsFile, Progress, console
 from illume.core.streams import seed_of
 from illume.enhance.assess import assess
 from illume.enhance.compose import check_round, compose
@@ -41,6 +42,7 @@ from illume.recipes.data import open_data
 from illume.recipes.examples_page import write_page
 from illume.recipes.prefer import preferring
 from illume.recipes.recipe import WorldData
+from illume.recipes.reinforce import reinforcing
 from illume.recipes.retrain import Base, model_continued, stage_anew
 from illume.recipes.score import score_folder
 
@@ -50,7 +52,8 @@ WORLD = "world"
 def enhance(model: str, settings: Settings, out: Path | None = None, only: Only | None = None) -> dict[str, Any]:
     """Run the rounds into `out` (by default beside the run: NAME-enhanced); killed and run again, it goes on.
 
-    Returns {"before", "after", "rounds"}: scorecards, as in out/scorecards.json. `only`: one step of the last round,
+    Returns {"before", "after", "rounds"}: scorecards, and "drawings", how many each round drew, as in
+    out/scorecards.json. `only`: one step of the last round,
     after which {"step", "file"} is returned. Under torchrun drawing, judging and training are shared, and the first
     process alone is given an answer.
     """
@@ -166,6 +169,14 @@ class Round:
                 for folder in folders:
                     round_pairs(folder)
                 preferring(*asked, settings.preferring.dpo)
+            case "grpo":
+                reinforcing(*asked, settings.policy, self.judge())
+
+    def drawings(self) -> dict[str, int]:
+        """How many pictures the round drew: to be judged first, and while it trained."""
+        painted = len(read_drawings(self.folder.drawings)) if self.folder.drawings.is_file() else 0
+        steps = MetricsFile(self.trained / "metrics.jsonl").read()
+        return {"painted": painted, "training": int(sum(row.get("drawn", 0) for row in steps))}
 
     @property
     def again(self) -> tuple[FailureKind, ...]:
@@ -214,10 +225,12 @@ def _before(base: Base, settings: Settings, out: Path) -> dict[str, Any]:
 
 
 def _finish(base: Base, settings: Settings, out: Path, cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    found = {"before": cards[0], "after": cards[-1], "rounds": list(cards[1:])}
+    numbers = range(1, settings.rounds + 1)
+    drawn = [Round(base, settings, out, number).drawings() for number in numbers]
+    found = {"before": cards[0], "after": cards[-1], "rounds": list(cards[1:]), "drawings": drawn}
     if is_main():
         write_json(out / "scorecards.json", found)
-        rounds = [RoundFolder(out / f"round-{number}") for number in range(1, settings.rounds + 1)]
+        rounds = [RoundFolder(out / f"round-{number}") for number in numbers]
         write_page(out / "enhance.html", f"{base.recipe.name}: self-enhancement", cards, rounds)
         console.print(f"model: {rounds[-1].path / 'run' / 'model'}; page: {out / 'enhance.html'}")
     barrier()

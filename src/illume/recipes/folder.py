@@ -42,7 +42,7 @@ ADDED_TO_DATA: Mapping[str, Mapping[str, Any]] = {
     "records": {"held_out": 0.0, "slices": {}},
 }
 # The same of rounds, where they are None.
-ADDED_TO_ROUNDS = ("learnt", "share")
+ADDED_TO_ROUNDS = ("learnt", "share", "judge")
 
 
 class RunFolder:

@@ -16,6 +16,7 @@ from illume.models.tokenizing import AnyTokenizerConfig
 from illume.models.vision_encoder import EncoderConfig, PretrainedEncoderConfig
 from illume.train.encoder_objective import ContrastConfig
 from illume.train.lm_objective import Weighting
+from illume.train.policy_objective import PolicyConfig
 from illume.train.preference_objective import PreferenceConfig
 from illume.train.stage import Stage
 from illume.vocab.format import Reading
@@ -212,14 +213,15 @@ class RoundsData:
     `contents` name what is in these. `start` names the weights that the last stage goes on from, None: those the stages
     before it left. The last stage's rows are `row_length` long: a judged image with its correction takes room.
     `learnt`: the files are not records to mix, but what this method learns from beside the mixture, `share` of the
-    samples."""
+    samples, with the reward of `judge`."""
 
     sources: dict[str, str]
     contents: dict[str, str]
     row_length: int
     start: str | None = None
-    learnt: PreferenceConfig | None = None
+    learnt: PreferenceConfig | PolicyConfig | None = None
     share: float | None = None
+    judge: str | None = None
 
 
 @dataclass(frozen=True)
