@@ -72,14 +72,14 @@ def two_rounds(given: Given) -> Made:
 def further(given: Given, method: Method) -> Made:
     """A round of what came after the paper; where somebody judges, the oracle does."""
     course, out = COURSES[method], given.out(method)
-    judge = "oracle" if "assess" in course.steps else None
+    judge = None if method == "reca" else "oracle"
     if draws := "paint" in course.steps:
         share_drawings(given, out)
     retraining, own = shipped(given.experiment, method)
     asked = replace(given.settings(judge, 1, method, retraining), **own)
-    given.enhanced(asked, out)
+    found = given.enhanced(asked, out)
     folders = (first_drawings(given), out) if draws else (out,)
-    drawings = given.num_drawings if draws else 0
+    drawings = sum(sum(drawn.values()) for drawn in found["drawings"])
     model = out / "round-1" / "run" / "model"
     return Made(model, given.experiment.extra_steps, drawings, judge=judge, folders=folders)
 
@@ -93,5 +93,6 @@ ARMS: Mapping[str, Callable[[Given], Made]] = {
     "two-rounds": two_rounds,
     "reca": partial(further, method="reca"),
     "dpo": partial(further, method="dpo"),
+    "grpo": partial(further, method="grpo"),
 }
-TWICE = ("baseline", "dpo")  # their drawings are also judged by the baseline itself, which was not their reward
+TWICE = ("baseline", "dpo", "grpo")  # their drawings are also judged by the baseline itself, which was not their reward

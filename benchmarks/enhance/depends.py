@@ -24,6 +24,7 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "two-rounds": COMPOSED,
     "reca": ("extra_steps", "num_prompts"),
     "dpo": ("extra_steps", *DRAWN),
+    "grpo": ("extra_steps", "num_prompts"),
 }
 EXTENSIONS = tuple(arm for arm in DEPENDS if arm in METHODS)  # each called as its method
 COMMON = ("stage3_steps", "recipe", "num_items")

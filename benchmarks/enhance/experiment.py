@@ -83,7 +83,7 @@ SMOKE = Experiment(
     num_prompts=6,
     per_prompt=2,
     own_judge="oracle",  # who has learnt nothing gives no verdicts
-    methods={"dpo": ("pairs.truth=true",)},  # nor draws what passes
+    methods={"dpo": ("pairs.truth=true",), "grpo": ("prompts=2", "group=2")},  # nor draws what passes
     recipe=TINY,
 )
 

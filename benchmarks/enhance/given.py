@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from benchmarks.enhance.depends import DRAWN, folder_name
 from benchmarks.enhance.experiment import Experiment, name_of
@@ -65,11 +66,10 @@ class Given:
         """Of a round."""
         return self.experiment.num_prompts * self.experiment.per_prompt
 
-    def enhanced(self, settings: Settings, out: Path, *steps: Only) -> None:
-        """Rounds in a folder, whole, or some steps of the last; timed."""
+    def enhanced(self, settings: Settings, out: Path, *steps: Only) -> dict[str, Any]:
+        """Rounds in a folder, whole, or some steps of the last; timed. What the last of them returns."""
         with timed(out):
-            for step in steps or (None,):
-                enhance(str(self.base.run), settings, out, step)
+            return [enhance(str(self.base.run), settings, out, step) for step in steps or (None,)][-1]
 
 
 @dataclass(frozen=True)

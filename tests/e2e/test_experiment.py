@@ -58,6 +58,10 @@ def test_every_arm_is_there_and_says_that_it_is_smoke(results: dict[str, Result]
     assert SECOND in results["baseline"].scores
     assert results["assessment-oracle"].drawings == SMOKE.num_prompts * SMOKE.per_prompt
     assert results["two-rounds"].drawings == 2 * results["assessment-oracle"].drawings
+    assert results["dpo"].drawings == results["assessment-oracle"].drawings
+    assert results["grpo"].drawings == 2 * 2 * SMOKE.extra_steps
+    assert (results["reca"].drawings, results["reca"].judge) == (0, None)
+    assert all(SECOND in results[arm].scores for arm in ("dpo", "grpo"))
     assert results["two-rounds"].steps == 2 * results["assessment-oracle"].steps
 
 
