@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 # Up to this many keys the written-out attention is faster on a CPU: the backward pass of its fused kernel is slow.
-LONGEST_WRITTEN_OUT = 192
+LONGEST_WRITTEN_OUT = 256
 
 
 def attention(

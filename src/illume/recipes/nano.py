@@ -38,19 +38,19 @@ def nano() -> Recipe:
         pixel_stage=image_stage("pixel_decoder", 700, 32, {**seen, "nameless": 0.5}, PIXELS, ema=0.995),
         stages=(
             stage1(10, {"caption": 0.5, "reconstruct": 0.5}),
-            stage2(200, {"reconstruct": 0.05, "text": 0.05, **EVERYTHING}),
-            stage3(1200, EVERYTHING),
+            stage2(400, {"reconstruct": 0.05, "text": 0.05, **EVERYTHING}, batch_size=64),
+            stage3(2800, EVERYTHING, batch_size=64),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=8,
         code_vectors=True,
         code_rows=False,
-        row_length=256,
+        row_length=224,  # one sample, or two short ones
         rows_per_batch=32,
         weighting="sample",
         generation=Generation(
             text=GREEDY,
-            draw=Drawing(Sampling(0.7, 0, 0.9), 1.0),
+            draw=Drawing(Sampling(0.7, 0, 0.9), 1.5),
             edit=Drawing(Sampling(0.7, 0, 0.9), 1.0),
             max_length=512,
         ),
