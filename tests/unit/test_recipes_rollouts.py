@@ -1,5 +1,6 @@
 """Drawing and learning in one step: what is drawn, by whom it is judged, and that a stop changes nothing."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,57 +12,23 @@ import pytest
 import torch
 
 from fixtures.drawn import PROMPTS, stage, trainable
+from fixtures.rollouts import CONFIG, LIST, ByCodes, figures, learning, parts_with, reinforce_and_write
 from fixtures.rounds import verdict
-from fixtures.tiny_model_folder import tiny_parts
-from fixtures.tiny_training import CPU, Recorder, StopAt, same_weights, weights
+from fixtures.tiny_training import CPU, Recorder, StopAt, in_processes, same_weights, weights
 from illume.api import Illume
-from illume.core.errors import ConfigError
+from illume.core.errors import ConfigError, JudgeError
 from illume.enhance.propose import Prompt
 from illume.generate import engine as engine_module
 from illume.generate.draw import drawn
 from illume.generate.engine import Drawn
 from illume.generate.folder import Parts
 from illume.judge.protocol import Drawing, Failure, Identity, Judgement
-from illume.models.unified import Unified
 from illume.recipes import rollouts as rollouts_module
 from illume.recipes.rollouts import JudgedDrawer, RolloutLoader, reward_of
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.train.policy_objective import PolicyConfig, PolicyObjective
 from illume.train.state import TrainState
 from illume.train.trainer import fit
-
-CONFIG = PolicyConfig(prompts=2, group=4, inner=2)
-LIST = [Prompt(text, text) for text in PROMPTS]
-
-
-class Silent:
-    """A judge that is never asked."""
-
-    identity = Identity("silent")
-
-    def judge(self, drawings: Any) -> Iterator[Judgement]:
-        raise AssertionError("asked")
-
-
-class ByCodes(JudgedDrawer):
-    """Drawings are worth their share of codes below 12; no picture is painted."""
-
-    def rewards(self, illume: Illume, prompts: Sequence[Prompt], made: Sequence[Drawn]) -> list[float]:
-        return [sum(code < 12 for code in one.codes[0]) / len(one.codes[0]) for one in made]
-
-
-def parts_with(model: Unified) -> Parts:
-    return replace(tiny_parts(), model=model)
-
-
-def learning(
-    config: PolicyConfig = CONFIG, steps: int = 4, drawer: type[JudgedDrawer] = ByCodes, rows_per_batch: int = 64
-) -> tuple[PolicyObjective, RolloutLoader, Any]:
-    given = parts_with(trainable())
-    objective = PolicyObjective(given.model, config, 16)
-    to_take = stage("grpo", steps, save_every=1)
-    settings: dict[str, Any] = {"device": CPU, "row_length": 128, "rows_per_batch": rows_per_batch}
-    return objective, RolloutLoader(drawer(given, Silent(), config), objective, LIST, to_take, **settings), to_take
 
 
 def check_drawn_as_measured(config: PolicyConfig, drawer: type[JudgedDrawer] = ByCodes) -> None:
@@ -171,6 +138,20 @@ def test_resuming_catches_drawings_that_are_not_kept(tmp_path: Path, monkeypatch
         check_resumes(tmp_path, (2,))
 
 
+def check_shared(found: list[dict[str, float]], alone: list[dict[str, float]]) -> None:
+    """Several processes draw, judge and learn what one does."""
+    for ours, theirs in zip(found, alone, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_two_processes_equal_one_and_the_check_catches_two_that_draw_the_same(tmp_path: Path) -> None:
+    in_processes(2, reinforce_and_write, tmp_path)
+    found, alone = json.loads((tmp_path / "figures.json").read_text()), figures()
+    check_shared(found["whole"], alone)
+    with pytest.raises(AssertionError):
+        check_shared(found["alike"], alone)
+
+
 def check_reaches_its_goal(drawer: type[JudgedDrawer]) -> None:
     """Law 10: drawings come to be what is rewarded."""
     config = PolicyConfig(prompts=4, group=8)
@@ -227,6 +208,15 @@ def test_pictures_are_judged_each_once_and_rewards_go_to_their_own() -> None:
         expected = int(Drawing(prompt.text, picture).content, 16) % 3
         assert math.isnan(reward) if expected == 2 else reward == expected
     assert given.model.training == trainable().training
+
+
+def test_a_judge_that_says_nothing_is_told() -> None:
+    class Mute(Looks):
+        def judge(self, drawings: Any) -> Iterator[Judgement]:
+            return iter(())
+
+    with pytest.raises(JudgeError, match="said nothing of a drawing of 'a red circle'"):
+        JudgedDrawer(parts_with(trainable()), Mute(), CONFIG)([(LIST[0], 1)])
 
 
 def test_rewards_are_shares_of_criteria_or_all_of_them() -> None:

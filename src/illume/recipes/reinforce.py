@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from illume.core.device import pick_device
-from illume.core.dist import world_size
+from illume.core.dist import is_main, world_size
 from illume.core.errors import ConfigError
+from illume.core.log import console
 from illume.data.policy_batch import PolicyBatch
 from illume.encode import weights_hash
 from illume.enhance.propose import Prompt, read_prompts
@@ -71,6 +72,9 @@ def _learn(
     assert recipe.rounds is not None
     (stage,) = recipe.stages
     device = pick_device(recipe.device)
+    turns = -(-stage.steps // config.inner)
+    if is_main():
+        console.print(f"{judge.identity}: at most {turns * config.drawings} drawings are to be judged", markup=False)
     objective = PolicyObjective(
         given.model, config, sum(rows * columns for rows, columns in drawings_of(given).frame.grids)
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from illume.api import Illume
 from illume.core.device import autocast, pick_dtype
 from illume.core.dist import gather_rows, rank, world_size
-from illume.core.errors import ConfigError
+from illume.core.errors import ConfigError, JudgeError
 from illume.core.streams import seed_of
 from illume.data.collate import collate
 from illume.data.packing import pack
@@ -58,11 +58,16 @@ class JudgedDrawer:
         return torch.tensor(codes), torch.tensor(rewards, dtype=torch.float32)
 
     def rewards(self, illume: Illume, prompts: Sequence[Prompt], made: Sequence[Drawn]) -> list[float]:
-        """What each drawing is worth. Those of one prompt and the same pixels are judged once."""
+        """What each drawing is worth. Those of one prompt and the same pixels are judged once.
+
+        JudgeError where the judge says nothing of one.
+        """
         pictures = zip(prompts, illume.painter.pictures(made), strict=True)
         drawings = [Drawing(p.text, picture, str(i), p.spec) for i, (p, picture) in enumerate(pictures)]
         asked = {drawing.content: drawing for drawing in drawings}
         said = {found.drawing.content: found.outcome for found in self.judge.judge(list(asked.values()))}
+        if silent := [drawing.prompt for drawing in drawings if drawing.content not in said]:
+            raise JudgeError(f"the judge {self.judge.identity} said nothing of a drawing of {silent[0]!r}")
         return [reward_of(said[drawing.content], self.config.reward) for drawing in drawings]
 
 
