@@ -40,7 +40,7 @@ PICTURES = {"scenes": 0.35, "edits": 0.15, "nameless": 0.5}
 VIEWS = {"scenes": 0.35, "edits": 0.15, "parted": 0.5}
 
 # A model that starts from nothing learns all tasks together from the start: stages 2 and 3 differ in what they train.
-EVERYTHING = {"draw": 0.255, "edit": 0.215, "chat": 0.42, "assess": 0.08, "caption": 0.03}
+EVERYTHING = {"draw": 0.27, "edit": 0.24, "chat": 0.38, "assess": 0.08, "caption": 0.03}
 
 
 def pico() -> Recipe:
@@ -61,7 +61,7 @@ def pico() -> Recipe:
         stages=(
             stage1(10, {"caption": 0.5, "reconstruct": 0.5}),
             stage2(130, {"reconstruct": 0.05, "text": 0.05, **EVERYTHING}),
-            stage3(440, EVERYTHING),
+            stage3(460, EVERYTHING),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=4,
