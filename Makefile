@@ -16,6 +16,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/installed
 	$(BIN)/illume train pico out=runs/demo
+	$(BIN)/illume enhance runs/demo --prompts world --judge oracle --num-prompts 384 --per-prompt 4
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

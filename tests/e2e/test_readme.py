@@ -36,12 +36,26 @@ def test_every_command_of_the_readme_runs(here: Path, illume: Callable[..., Any]
         check_command(words, illume)
 
 
-def test_what_make_demo_trains_is_understood() -> None:
+def demo() -> list[list[str]]:
+    """The commands of `make demo`, once it is set up."""
     dry_run = ["make", "--no-print-directory", "-n", "demo"]
     printed = subprocess.run(dry_run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    trained = shlex.split(printed.splitlines()[-1])
-    assert trained[1] == "train"
-    assert resolve(*trained[2:3], trained[3:]).out == "runs/demo"
+    return [shlex.split(line)[1:] for line in printed.splitlines() if "/illume " in line]
+
+
+def test_what_make_demo_trains_is_understood() -> None:
+    command, recipe, *overrides = demo()[0]
+    assert command == "train"
+    assert resolve(recipe, overrides).out == "runs/demo"
+
+
+def test_what_make_demo_enhances_is_understood(here: Path, illume: Callable[..., Any]) -> None:
+    _, enhanced = demo()
+    assert enhanced[:2] == ["enhance", "runs/demo"]
+    answer = illume(*enhanced, "--only", "propose", "--num-prompts", "4")  # the tiny run has fewer texts
+    assert answer.code == 0, answer
+    assert (here / "runs/demo-enhanced/round-1/prompts.jsonl").is_file()
+    assert illume(*enhanced, "--no-such-option").code == 2
 
 
 def test_the_python_of_the_readme_runs(here: Path) -> None:
