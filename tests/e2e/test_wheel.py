@@ -20,6 +20,9 @@ DATA = (
     "tasks/verdict.schema.json",
     "eval/scorecard.schema.json",
     "eval/report.html.jinja",
+    "serve/static/index.html",
+    "serve/static/style.css",
+    "serve/static/main.js",
 )
 DRAW = """
 import json, sys, illume
