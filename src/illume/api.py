@@ -17,9 +17,10 @@ from illume.core.streams import seed_of
 from illume.generate.abilities import Ability, Settings, request_of
 from illume.generate.coded import Coder
 from illume.generate.draw import Painter, drawn
-from illume.generate.engine import Drawn, Engine
+from illume.generate.engine import Engine
 from illume.generate.folder import Drawing, Generation, Parts, load_parts, model_inside, save_parts
 from illume.generate.hub import download, push
+from illume.generate.painting import Drawn
 from illume.generate.request import Pixels, Request, Result, Sampling
 from illume.generate.shown import Turn, conversation, fitted, pixels_of, seen
 from illume.images import ops
@@ -268,20 +269,23 @@ class Illume:
         """An image as the model sees it: RGB, of its size. DataError for what is no image."""
         return fitted(image, self.parts.image_size)
 
+    def engine(self, rows: int, *, max_length: int | None = None, **settings: Any) -> Engine:
+        """An engine of its own for this model, to be stepped by whoever builds it; settings as in Engine."""
+        own: dict[str, Any] = {
+            "max_length": max_length or self.parts.generation.max_length,
+            "paint": self._paint,
+            "tokenize": Coder(self.parts.tokenizer) if self.parts.reading == "codes" else None,
+            "strict": self.strict,
+        }
+        return Engine(self.parts.model, self.parts.layout, self.parts.text, rows=rows, **(own | settings))
+
     def _engine_for(self, rows: int) -> Engine:
         """The last engine if it has rows enough; so one picture does not pay for the memory of hundreds."""
-        generation = self.parts.generation
-        needed = max(2, min(rows, generation.rows))
+        most = self.parts.generation.rows
+        needed = max(2, min(rows, most))
         if self._engine is None or self._engine[0] < needed:
-            parts = (self.parts.model, self.parts.layout, self.parts.text)
-            settings: dict[str, Any] = {
-                "max_length": generation.max_length,
-                "paint": self._paint,
-                "tokenize": Coder(self.parts.tokenizer) if self.parts.reading == "codes" else None,
-                "strict": self.strict,
-            }
-            tile = max(2, generation.rows) if self.strict else needed  # strict: one tile, whatever is asked
-            self._engine = (tile, Engine(*parts, rows=tile, **settings))
+            tile = max(2, most) if self.strict else needed  # strict: one tile, whatever is asked
+            self._engine = (tile, self.engine(tile))
         return self._engine[1]
 
     def _paint(self, drawn: Sequence[Drawn]) -> list[Pixels]:

@@ -80,7 +80,7 @@ def test_a_copied_row_goes_on_like_its_source() -> None:
     decoder, cache, row = awake(config), static(config), torch.randn(7, 16)
     with torch.no_grad():
         decoder(row[None, :6].expand(3, -1, -1), cache.reserve([6, 0, 0]), cache=cache)
-        cache.copy(0, 2)
+        cache.recall(0, 2, cache.lengths[0])
         last = decoder(row[None, 6:].expand(3, -1, -1), cache.reserve([1, 0, 1]), cache=cache)
     assert (last[0] - last[2]).abs().max() < TOLERANCE  # not bit-equal: a product may treat its last rows apart
 

@@ -101,7 +101,7 @@ def test_the_check_catches_rounding_that_the_batch_decides(monkeypatch: pytest.M
 def test_the_check_catches_randomness_that_the_batch_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = torch.Generator().manual_seed(0)
     monkeypatch.setattr(
-        "illume.generate.engine.keyed_uniform", lambda seed, step: torch.rand((), generator=stream).item()
+        "illume.generate.choosing.keyed_uniform", lambda seed, step: torch.rand((), generator=stream).item()
     )
     with pytest.raises(AssertionError):
         check_ids_ignore_the_batch(strict)

@@ -37,7 +37,7 @@ def test_guidance_at_another_scale_is_felt() -> None:
 
 
 def test_the_check_catches_a_formula_off_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("illume.generate.engine.combine", lambda cond, uncond, scale: cond + 2 * (cond - uncond))
+    monkeypatch.setattr("illume.generate.choosing.combine", lambda cond, uncond, scale: cond + 2 * (cond - uncond))
     with pytest.raises(AssertionError):
         check_scale_one_is_no_guidance()
 
@@ -54,12 +54,13 @@ def watched(requests: Seq[Request], monkeypatch: pytest.MonkeyPatch) -> dict[int
 
     def reading(self: Runner, jobs: Seq[Job]) -> None:
         for job in jobs:
-            taken.setdefault(job.row, []).append(list(job.stretch.ids))
+            if not job.at:
+                taken.setdefault(job.row, []).append(list(job.stretch.ids))
         read(self, jobs)
 
     def advancing(self: Runner, nexts: dict) -> None:
-        for row, (id, _) in nexts.items():
-            taken[row][-1].append(id)
+        for row, stretch in nexts.items():
+            taken[row][-1] += stretch.ids
         advance(self, nexts)
 
     with monkeypatch.context() as patch:
@@ -108,6 +109,6 @@ def test_guidance_is_felt_only_inside_an_image(monkeypatch: pytest.MonkeyPatch) 
         widths.add(cond.shape[-1])
         return cond
 
-    monkeypatch.setattr("illume.generate.engine.combine", watching)
+    monkeypatch.setattr("illume.generate.choosing.combine", watching)
     engine(rows=8).run(guided(REQUESTS, 2.0))
     assert widths == {24, 40}  # the codebooks; never words

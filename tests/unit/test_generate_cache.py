@@ -68,7 +68,7 @@ def test_a_full_row_is_an_error_that_changes_nothing() -> None:
 def test_clear_and_copy_touch_one_row() -> None:
     store = cache()
     write(store, [2, 1, 3], 1.0)
-    store.copy(0, 2)
+    store.recall(0, 2, store.lengths[0])
     store.clear(0)
     assert store.lengths == [0, 1, 2]
     write(store, [1, 0, 0], 7.0)

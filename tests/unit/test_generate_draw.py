@@ -1,12 +1,14 @@
 """Codes become pictures: of the right size, by their own seed, in the order given."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fixtures.tiny_model_folder import CODES, SIZE, tiny_parts
 from illume.core.device import generator
 from illume.generate.draw import Painter
-from illume.generate.engine import Drawn
+from illume.generate.painting import Drawn
 from illume.vocab.messages import ImageFrame
 
 SQUARE, WIDE = ImageFrame(((4, 4),)), ImageFrame(((2, 4),))
@@ -54,3 +56,14 @@ def test_painted_together_each_image_has_noise_of_its_own() -> None:
 
 def test_nothing_to_paint_is_no_picture() -> None:
     assert painter()([]) == []
+
+
+def test_what_is_not_drawn_yet_is_as_in_a_blank_picture() -> None:
+    tested, whole = painter(), drawn(1, WIDE)
+    levels = tested.tokenizer.encode(torch.ones(1, 3, 4, 8))
+    blank = tuple(tuple(level.flatten().tolist()) for level in levels)
+    assert tested.completed(whole) == whole
+    assert tested.completed(replace(whole, codes=((),))).codes == blank
+    half = tested.completed(replace(whole, codes=(whole.codes[0][:4],)))
+    assert half.codes == (whole.codes[0][:4] + blank[0][4:],)
+    assert (half.frame, half.seed) == (whole.frame, whole.seed)

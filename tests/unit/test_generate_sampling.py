@@ -12,7 +12,7 @@ from illume.generate.sampling import keep, keyed_uniform, sample
 
 def draws(logits: Tensor, sampling: Sampling, count: int = 4000, seed: int = 3) -> Tensor:
     uniforms = [keyed_uniform(seed, step) for step in range(count)]
-    return sample(logits.expand(count, -1), sampling, uniforms)
+    return sample(logits.expand(count, -1), [sampling] * count, uniforms)
 
 
 def frequencies(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -53,9 +53,12 @@ def test_draws_follow_the_filtered_distribution(sampling: Sampling) -> None:
     assert (seen - expected).abs().max() < 0.03
 
 
-def check_filters_once(keep_function: Callable[[Tensor, Sampling], tuple[Tensor, Tensor | None]]) -> None:
+Keep = Callable[[Tensor, list[Sampling]], tuple[Tensor, Tensor | None]]
+
+
+def check_filters_once(keep_function: Keep) -> None:
     logits, sampling = torch.tensor([[3.0, 2.0, 1.0, 0.0]]), Sampling(temperature=0.7, top_k=3, top_p=0.99)
-    probabilities, columns = keep_function(logits, sampling)
+    probabilities, columns = keep_function(logits, [sampling])
     assert columns is not None
     dense = torch.zeros(4).scatter(0, columns[0], probabilities[0])
     torch.testing.assert_close(dense / dense.sum(), reference(logits[0], sampling))
@@ -67,27 +70,27 @@ def test_filters_are_applied_once() -> None:
 
 def test_the_check_catches_a_temperature_applied_twice() -> None:
     with pytest.raises(AssertionError):
-        check_filters_once(lambda logits, sampling: keep(logits / sampling.temperature, sampling))
+        check_filters_once(lambda logits, samplings: keep(logits / samplings[0].temperature, samplings))
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0], [5.0, 2.0, 1.0]])
-    assert sample(logits, Sampling(temperature=0), [0.99, 0.99]).tolist() == [1, 0]
+    assert sample(logits, [Sampling(temperature=0)] * 2, [0.99, 0.99]).tolist() == [1, 0]
 
 
 def test_a_draw_never_takes_an_impossible_column() -> None:
     logits = torch.tensor([[float("-inf"), 0.0, float("-inf")]]).expand(2, -1)
     largest = 1 - 2.0**-23
     for sampling in (Sampling(), Sampling(top_k=3), Sampling(top_k=2, top_p=0.9)):
-        assert sample(logits, sampling, [0.0, largest]).tolist() == [1, 1]
+        assert sample(logits, [sampling] * 2, [0.0, largest]).tolist() == [1, 1]
 
 
 def test_batch_mates_change_nothing() -> None:
     logits = torch.randn(33, 100, generator=torch.Generator().manual_seed(1))
     uniforms = [keyed_uniform(row, 0) for row in range(33)]
     for sampling in (Sampling(), Sampling(top_k=20, top_p=0.9)):
-        together = sample(logits, sampling, uniforms).tolist()
-        alone = [sample(logits[row : row + 1], sampling, uniforms[row : row + 1]).item() for row in range(33)]
+        together = sample(logits, [sampling] * 33, uniforms).tolist()
+        alone = [sample(logits[row : row + 1], [sampling], uniforms[row : row + 1]).item() for row in range(33)]
         assert together == alone
 
 

@@ -20,8 +20,8 @@ from illume.core.errors import ConfigError, JudgeError
 from illume.enhance.propose import Prompt
 from illume.generate import engine as engine_module
 from illume.generate.draw import drawn
-from illume.generate.engine import Drawn
 from illume.generate.folder import Parts
+from illume.generate.painting import Drawn
 from illume.judge.protocol import Drawing, Failure, Identity, Judgement
 from illume.recipes import rollouts as rollouts_module
 from illume.recipes.rollouts import JudgedDrawer, RolloutLoader, reward_of

@@ -11,7 +11,7 @@ from torch import Tensor
 from illume.api import Illume, Request, Result
 from illume.core.streams import seed_of
 from illume.eval.task import Picture
-from illume.generate.engine import Drawn
+from illume.generate.painting import Drawn
 from illume.generate.shown import pixels_of, seen
 from illume.tasks import prompts
 from illume.vocab.messages import ImagePart, Message, TextPart

@@ -12,6 +12,11 @@ from torch import Tensor
 from illume.core.errors import ModelError, RequestError
 
 
+def row_bytes(layers: int, heads: int, length: int, head_dim: int, dtype: torch.dtype) -> int:
+    """What one row of a cache takes, in bytes."""
+    return 2 * layers * heads * (length + 1) * head_dim * dtype.itemsize
+
+
 class StaticCache:
     """Per layer `keys` and `values` [rows, heads, length + 1, head_dim] of conversations of at most `length` positions.
 
@@ -62,11 +67,12 @@ class StaticCache:
         """Let a row start over. What it held is out of reach at once, and overwritten later."""
         self.lengths[row] = 0
 
-    def copy(self, source: int, target: int) -> None:
-        """Make one row hold what another holds."""
-        for kept in (*self.keys, *self.values):
-            kept[target] = kept[source]
-        self.lengths[target] = self.lengths[source]
+    def recall(self, source: int, target: int, count: int) -> None:
+        """Let a row begin with the first `count` positions of another, or with its own from before it was cleared."""
+        if source != target:
+            for kept in (*self.keys, *self.values):
+                kept[target, :, :count] = kept[source, :, :count]
+        self.lengths[target] = count
 
     @property
     def visible(self) -> int:

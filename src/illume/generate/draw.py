@@ -4,6 +4,7 @@ It does not know how the codes were chosen, nor what the pictures show.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,8 @@ from torch import Tensor
 from illume.core.device import generator
 from illume.core.errors import RequestError
 from illume.core.streams import seed_of
-from illume.generate.engine import Drawn
+from illume.generate.coded import Coder, Codes
+from illume.generate.painting import Drawn
 from illume.generate.request import Number, Pixels, Result
 from illume.images.ops import from_pixels
 from illume.models.pixel_decoder import PixelDecoder
@@ -45,6 +47,7 @@ class Painter:
         self.guidance = float(guidance)
         self.together = together
         self._device = next(tokenizer.parameters()).device
+        self._blanks: dict[ImageFrame, Codes] = {}
 
     @torch.inference_mode()
     def __call__(self, drawn: Sequence[Drawn]) -> list[Pixels]:
@@ -67,6 +70,21 @@ class Painter:
     def pictures(self, drawn: Sequence[Drawn]) -> list[Image.Image]:
         """The same as large as the decoder paints, as pictures."""
         return [from_pixels(pixels.numpy()) for pixels in self.painted(drawn)]
+
+    def completed(self, drawn: Drawn) -> Drawn:
+        """An unfinished drawing, what is not written yet as in a blank picture: to be painted while it is drawn."""
+        blank = self._blank(drawn.frame)
+        return replace(
+            drawn, codes=tuple(some + rest[len(some) :] for some, rest in zip(drawn.codes, blank, strict=True))
+        )
+
+    @torch.inference_mode()
+    def _blank(self, frame: ImageFrame) -> Codes:
+        """The codes of a white picture."""
+        if frame not in self._blanks:
+            height, width = (side * self.tokenizer.strides[0] for side in frame.grids[0])
+            self._blanks[frame] = Coder(self.tokenizer)(torch.ones(3, height, width))
+        return self._blanks[frame]
 
     def _paint(self, images: Sequence[Drawn]) -> list[Pixels]:
         """Images of one frame."""

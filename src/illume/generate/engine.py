@@ -4,62 +4,41 @@ It knows requests, rows and what may come next, but not how a picture is painted
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
-from typing import TypeAlias
+from concurrent.futures import Executor
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from illume.core.errors import ModelError, RequestError
 from illume.core.streams import seed_of
+from illume.generate.choosing import Chooser
 from illume.generate.coded import Tokenize, coded
-from illume.generate.guidance import combine
-from illume.generate.request import Key, Pixels, Request, Result, Sampling
+from illume.generate.painting import Drawn, Paint, Paintings
+from illume.generate.request import Key, Load, Progress, Request, Result
+from illume.generate.rows import Mark, Rows, marks_of
 from illume.generate.runner import Job, Runner
-from illume.generate.sampling import keyed_uniform, sample
-from illume.generate.sequence import Sequence, Walk
+from illume.generate.seeing import Seen
+from illume.generate.sequence import Sequence, Stretch, Walk
 from illume.models.unified import Unified
-from illume.vocab.grammar import IdSet
-from illume.vocab.layout import Place, VocabLayout
-from illume.vocab.messages import ImageFrame
+from illume.vocab.layout import VocabLayout
 from illume.vocab.text import TextFormat
 
-_GAP = 1024  # allowed ids this close together are asked of the head in one product: cheaper than several
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """An image to be painted: its frame, its codes (row-major, one tuple a level), the seed of the painter's noise."""
-
-    frame: ImageFrame
-    codes: tuple[tuple[int, ...], ...]
-    seed: int
-
-
-Paint: TypeAlias = Callable[[Seq[Drawn]], list[Pixels]]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The ids a row chooses from, as the head is asked for them: `runs` of rows, of whose logits `columns` count."""
-
-    runs: tuple[range, ...]
-    ids: Int[Tensor, " v"]
-    columns: Int[Tensor, " v"] | None
+_PATIENCE = 0.02  # seconds that a step waits for a painter when nothing else can go on
 
 
 class Engine:
-    """Answers requests in a batch that is never restarted: add, step, step... or run.
+    """Answers requests in a batch that is never restarted: add, step, step... or run. One thread's own.
 
-    A guided drawing takes two neighbouring rows while its image is written: one reads the conversation, the other the
-    conversation without its instruction; their logits are combined and both take the same id.
+    A guided drawing takes two rows while its image is written: one reads the conversation, the other the conversation
+    without its instruction; their logits are combined and both take the same ids. Prompts are read a `chunk` of
+    positions at a time, `read_at_once` positions over all rows, between the steps of those who write; what a row left
+    behind is not read again by one that begins alike. Requests begin in the order in which they came.
     `strict` fixes all shapes, so that an answer's ids are bit-equal whatever else is in the batch; otherwise they may
     differ where the sampling margin is smaller than the logits' rounding error. `paint` turns drawn codes into pixels;
-    it is needed where the model is to look at what it drew (mode "auto"). With `tokenize`, from pixels to codes,
-    images are read as codes: for a model that was trained so.
+    it is needed where the model is to look at what it drew (mode "auto"); with a `painting` executor it does so there
+    while the other rows go on. With `tokenize`, from pixels to codes, images are read as codes: for a model that was
+    trained so.
     """
 
     def __init__(
@@ -71,21 +50,28 @@ class Engine:
         rows: int = 64,
         max_length: int = 1024,
         chunk: int = 64,
+        read_at_once: int = 2048,
         paint: Paint | None = None,
+        painting: Executor | None = None,
         tokenize: Tokenize | None = None,
         strict: bool = False,
     ) -> None:
         if rows < 1 or chunk < 1:
             raise RequestError(f"an engine needs one row and chunks of one id or more, not {rows} and {chunk}")
         self.max_length = max_length
+        self._read_at_once = read_at_once
         self._walk = Walk(layout, text, "features" if tokenize is None else "codes")
         self._tokenize = tokenize
         self._runner = Runner(model, rows, max_length, chunk, strict)
-        self._paint = paint
+        self._choose = Chooser(self._runner, layout, max_length)
+        self._seen = Seen(self._runner)
+        self._rows = Rows(rows)
+        self._paintings = Paintings(paint, painting)
         self._waiting: deque[Sequence] = deque()
-        self._live: dict[int, Sequence] = {}  # by row
+        self._live: dict[Key, Sequence] = {}
+        self._reading: dict[int, tuple[Job, list[Mark]]] = {}  # by row; what it will hold besides
         self._held: list[Result] = []  # finished while `run` waited for others
-        self._choices: dict[IdSet, Choice] = {}
+        self._reused = 0
         self._next_key = 0
 
     def add(self, request: Request) -> Key:
@@ -115,16 +101,40 @@ class Engine:
         held, self._held = self._held, []
         return held + self._step()
 
+    def cancel(self, key: Key) -> bool:
+        """Forget a request that waits or is under way; its rows are free at once. False where there is none."""
+        if key in self._live:
+            self._release(self._live[key])
+            return True
+        kept = deque(sequence for sequence in self._waiting if sequence.key != key)
+        found, self._waiting = len(kept) < len(self._waiting), kept
+        return found
+
+    def progress(self, key: Key) -> Progress | None:
+        """How far the answer to a request is; None where it has ended, or there is none."""
+        sequence = self._live.get(key) or next((one for one in self._waiting if one.key == key), None)
+        return None if sequence is None else sequence.progress()
+
+    @property
+    def load(self) -> Load:
+        """What the engine is doing."""
+        rows = self._runner.rows
+        return Load(len(self._waiting), len(self._live), rows, rows - self._rows.free, self._reused)
+
     @property
     def busy(self) -> bool:
         """Whether any request is waiting, under way, or finished and not handed out."""
         return bool(self._waiting or self._live or self._held)
 
     def _step(self) -> list[Result]:
-        self._runner.read([*self._admit(), *self._look_again(), *self._begin_images()])
-        self._choose()
-        finished = self._finish()
-        self._advance()
+        self._admit()
+        self._look_again()
+        self._begin_images()
+        self._read()
+        ready = [sequence for sequence in self._live.values() if self._ready(sequence)]
+        self._write(ready)
+        finished = self._finish(ready)
+        self._advance([sequence for sequence in ready if sequence.key in self._live])
         return finished
 
     def _prepared(self, request: Request) -> Sequence:
@@ -135,7 +145,7 @@ class Engine:
         self._check_pixels(sequence)
         if sequence.rows > self._runner.rows:
             raise RequestError("guidance takes two rows: build the engine with rows=2 or more")
-        if request.mode == "auto" and self._walk.layout.reread and self._paint is None:
+        if request.mode == "auto" and self._walk.layout.reread and not self._paintings.possible:
             raise ModelError('in mode "auto" the model looks at what it drew: build the engine with a painter')
         self._next_key += 1
         return sequence
@@ -149,133 +159,137 @@ class Engine:
                     f"in the messages says {run.grid[0]}x{run.grid[1]}: bring it to the frame's size first"
                 )
 
-    def _admit(self) -> list[Job]:
-        """Give rows to waiting requests, first come first served; what these rows have to read."""
+    def _admit(self) -> None:
+        """Give rows to waiting requests, first come first served, and let them begin to read."""
         admitted = []
-        while self._waiting and (row := self._free(self._waiting[0].rows)) is not None:
+        while self._waiting and self._waiting[0].rows <= self._rows.free:
             sequence = self._waiting.popleft()
-            sequence.row = row
-            self._live |= {row + i: sequence for i in range(sequence.rows)}
+            self._live[sequence.key] = sequence
+            sequence.row = self._rows.take(marks_of(sequence.prompt, sequence.names))
+            if sequence.rows == 2:
+                sequence.twin = self._rows.take(marks_of(sequence.dropped, sequence.names))
             admitted.append(sequence)
         self._see(admitted)
         for sequence in admitted:
             sequence.take_forced()
-        return [Job(s.row, s.prompt + s.written, s.features) for s in admitted]
-
-    def _free(self, rows: int) -> int | None:
-        """The first row that is free, with the one behind it where two are needed."""
-        last = self._runner.rows - rows
-        starts = (row for row in range(last + 1) if all(row + i not in self._live for i in range(rows)))
-        return next(starts, None)
+            self._begin(sequence, sequence.row, sequence.prompt + sequence.unread())
 
     def _see(self, sequences: Seq[Sequence]) -> None:
         """Read the images that these requests bring; one that several bring is read once."""
-        shown = [(s, image) for s in sequences for image in {str(r.image) for r in s.prompt.slots + s.dropped.slots}]
-        unique = {id(s.pixels[image]): s.pixels[image] for s, image in shown}
-        features = dict(zip(unique, self._runner.see(list(unique.values())), strict=True)) if unique else {}
-        for sequence, image in shown:
-            sequence.features[image] = features[id(sequence.pixels[image])]
+        wanted = {name: one.pixels[image] for one in sequences for image, name in one.shown.items()}
+        features = self._seen.features(wanted)
+        for sequence in sequences:
+            sequence.features |= {image: features[name] for image, name in sequence.shown.items()}
 
-    def _look_again(self) -> list[Job]:
-        """Paint the images that were just drawn where something may follow, and let their rows read them."""
-        parked = [sequence for sequence in self._sequences() if sequence.node.parked]
+    def _begin(self, sequence: Sequence, row: int, stretch: Stretch) -> None:
+        """Let a row start over with a stretch; of it, it need not read what another row has read already."""
+        marks = marks_of(stretch, sequence.names)
+        source, count = (row, 0) if self._runner.strict else self._rows.beginning(marks)
+        self._runner.recall(source, row, count)
+        self._rows.held[row] = marks[:count]
+        self._reused += count
+        self._reading[row] = Job(row, stretch, sequence.features, count), marks[count:]
+
+    def _look_again(self) -> None:
+        """Have the images painted that were just drawn, and let the rows read those that are."""
+        parked = {key: sequence for key, sequence in self._live.items() if sequence.node.parked}
         if not parked:
-            return []
-        assert self._paint is not None  # seen to when the request was added
-        drawn = [Drawn(s.frame, s.codes, seed_of("paint", s.request.seed, len(s.images))) for s in parked]
-        pixels = self._paint(drawn) if not self._runner.strict else [self._paint([one])[0] for one in drawn]
-        features = self._runner.see(pixels)
-        stretches = [s.look_again(p, f) for s, p, f in zip(parked, pixels, features, strict=True)]
-        return [Job(s.row, stretch, s.features) for s, stretch in zip(parked, stretches, strict=True)]
+            return
+        self._have_painted([sequence for key, sequence in parked.items() if key not in self._paintings])
+        if len(parked) == len(self._live):
+            self._paintings.wait(parked, _PATIENCE)
+        painted = self._paintings.take(parked)
+        features = self._runner.see(list(painted.values())) if painted else []
+        for (key, pixels), seen in zip(painted.items(), features, strict=True):
+            sequence = parked[key]
+            stretch = sequence.look_again(pixels, seen)
+            job = Job(sequence.row, stretch, sequence.features)
+            self._reading[sequence.row] = job, marks_of(stretch, sequence.names)
 
-    def _begin_images(self) -> list[Job]:
+    def _have_painted(self, sequences: Seq[Sequence]) -> None:
+        """All together, but strictly each alone."""
+        drawn = {s.key: Drawn(s.frame, s.codes, seed_of("paint", s.request.seed, len(s.images))) for s in sequences}
+        if not self._runner.strict and drawn:
+            self._paintings.begin(drawn)
+            return
+        for key, one in drawn.items():
+            self._paintings.begin({key: one})
+
+    def _begin_images(self) -> None:
         """The unconditional rows that are needed from here on: each reads the conversation without its instruction."""
-        beginning = [s for s in self._sequences() if s.rows == 2 and s.node.drawing and not s.twinned]
-        beginning = [s for s in beginning if s.node.forced is None]
-        for sequence in beginning:
-            sequence.twinned = True
-        return [Job(s.row + 1, s.dropped + s.written, s.features) for s in beginning]
+        for sequence in self._live.values():
+            node = sequence.node
+            if sequence.rows == 2 and node.drawing and node.forced is None and not sequence.twinned:
+                sequence.twinned = True
+                self._begin(sequence, sequence.twin, sequence.dropped + sequence.written)
 
-    def _choose(self) -> None:
-        """Give every row its next id; rows that choose from the same ids in the same way choose together."""
-        groups: dict[tuple[IdSet, Sampling, bool], list[Sequence]] = {}
-        for sequence in self._sequences():
+    def _read(self) -> None:
+        """A chunk of each row's reading, of as many rows as may read at once."""
+        jobs: list[Job] = []
+        positions = 0
+        for job, _ in self._reading.values():
+            positions += min(job.left, self._runner.chunk)
+            if jobs and positions > self._read_at_once:
+                break
+            jobs.append(job)
+        if jobs:
+            self._runner.read(jobs)
+        for job in jobs:
+            if not job.left:
+                _, marks = self._reading.pop(job.row)
+                self._hold(job.row, marks)
+
+    def _hold(self, row: int, marks: Iterable[Mark]) -> None:
+        if not self._runner.strict:
+            self._rows.held[row] += marks
+
+    def _ready(self, sequence: Sequence) -> bool:
+        """Whether its next id can be chosen."""
+        return not sequence.node.parked and not {sequence.row, sequence.twin} & self._reading.keys()
+
+    def _write(self, sequences: Seq[Sequence]) -> None:
+        """Give each its next id, and those that can only follow: strictly one at a time, for every forward is alike."""
+        choosing = [sequence for sequence in sequences if sequence.node.forced is None]
+        for sequence in sequences:
             if sequence.node.forced is not None:
                 sequence.take(sequence.node.forced)
-                continue
-            ids = sequence.node.ids
-            if not sequence.node.drawing and sequence.crowded(self.max_length):
-                ids = _words(ids, self._walk.layout)
-            key = (ids, sequence.request.sampling_of(sequence.node.region), sequence.twinned)
-            groups.setdefault(key, []).append(sequence)
-        for (ids, sampling, guided), members in groups.items():
-            self._choose_together(self._choice(ids), sampling, guided, members)
-
-    def _choose_together(self, choice: Choice, sampling: Sampling, guided: bool, members: list[Sequence]) -> None:
-        rows = [sequence.row for sequence in members]
-        logits = self._logits(choice, rows + [row + 1 for row in rows] if guided else rows)
-        if guided:
-            scale = torch.tensor([s.request.guidance for s in members], dtype=torch.float32, device=logits.device)
-            logits = combine(logits[: len(rows)], logits[len(rows) :], scale)
-        uniforms = [keyed_uniform(sequence.stream, len(sequence.written)) for sequence in members]
-        ids = choice.ids[sample(logits, sampling, uniforms)].tolist()
-        for sequence, id in zip(members, ids, strict=True):
+        for sequence, id in zip(choosing, self._choose(choosing), strict=True):
             sequence.take(id)
+            if not self._runner.strict:
+                sequence.take_forced()
 
-    def _logits(self, choice: Choice, rows: Seq[int]) -> Float[Tensor, "b v"]:
-        found = [self._runner.logits(rows, run) for run in choice.runs]
-        logits = found[0] if len(found) == 1 else torch.cat(found, dim=-1)
-        return logits if choice.columns is None else logits[:, choice.columns]
-
-    def _choice(self, ids: IdSet) -> Choice:
-        if ids not in self._choices:
-            self._choices[ids] = _choice(ids, self._runner.device)
-        return self._choices[ids]
-
-    def _finish(self) -> list[Result]:
+    def _finish(self, sequences: Seq[Sequence]) -> list[Result]:
         """Take the answers that ended out of their rows."""
         finished = []
-        for sequence in self._sequences():
+        for sequence in sequences:
             if sequence.ends_by_force():
                 sequence.take_forced()
             elif not sequence.cut(self.max_length):
                 continue
             finished.append(sequence.result("end" if sequence.node.done else "length"))
-            for row in range(sequence.row, sequence.row + sequence.rows):
-                del self._live[row]
-                self._runner.clear(row)
+            self._release(sequence)
         return finished
 
-    def _advance(self) -> None:
-        """One forward of one position for every row that goes on, the unconditional rows of images included."""
-        nexts: dict[int, tuple[int, Place | None]] = {}
-        for sequence in self._sequences():
+    def _release(self, sequence: Sequence) -> None:
+        del self._live[sequence.key]
+        self._paintings.forget(sequence.key)
+        for row in (sequence.row, sequence.twin)[: sequence.rows]:
+            self._reading.pop(row, None)
+            self._runner.clear(row)
+            self._rows.leave(row)
+
+    def _advance(self, sequences: Seq[Sequence]) -> None:
+        """One forward for every row that goes on, the unconditional rows of images included."""
+        nexts: dict[int, Stretch] = {}
+        for sequence in sequences:
             if sequence.twinned and not sequence.node.drawing:
                 sequence.twinned = False
-                self._runner.clear(sequence.row + 1)
+                self._runner.clear(sequence.twin)
             if sequence.node.parked:
-                continue  # its last id is read together with the image
-            last = sequence.written.ids[-1], sequence.written.places[-1]
-            nexts |= {sequence.row + i: last for i in range(1 + sequence.twinned)}
+                continue  # its last ids are read together with the image
+            stretch = sequence.unread()
+            nexts |= dict.fromkeys((sequence.row, sequence.twin)[: 1 + sequence.twinned], stretch)
         if nexts:
             self._runner.advance(nexts)
-
-    def _sequences(self) -> list[Sequence]:
-        return [sequence for row, sequence in self._live.items() if sequence.row == row]
-
-
-def _words(ids: IdSet, layout: VocabLayout) -> IdSet:
-    """Of these ids those of text: where no further image fits, none may begin."""
-    return IdSet(tuple(range(run.start, min(run.stop, layout.vision_start)) for run in ids.ranges))
-
-
-def _choice(ids: IdSet, device: torch.device) -> Choice:
-    runs: list[range] = []
-    for run in ids.ranges:
-        if runs and run.start - runs[-1].stop < _GAP:
-            runs[-1] = range(runs[-1].start, run.stop)
-        else:
-            runs.append(run)
-    asked = [id for run in runs for id in run]
-    columns = None if len(asked) == len(ids) else torch.tensor([i for i, id in enumerate(asked) if id in ids])
-    return Choice(tuple(runs), torch.tensor(list(ids), device=device), None if columns is None else columns.to(device))
+        for row, stretch in nexts.items():
+            self._hold(row, zip(stretch.ids, stretch.places, strict=True))

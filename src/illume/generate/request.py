@@ -3,6 +3,7 @@
 It knows neither tensors of a model nor how an id is chosen.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ Mode: TypeAlias = Literal["text", "image", "auto"]
 Key: TypeAlias = int
 Number: TypeAlias = float | int
 Pixels: TypeAlias = Float[Tensor, "3 _ _"]  # height and width: several of them need not agree
+
+
+def name_of(pixels: Pixels) -> str:
+    """The same for equal pictures alone."""
+    values = pixels.detach().float().cpu().contiguous().numpy()
+    return hashlib.blake2b(values.tobytes(), digest_size=16, person=repr(values.shape).encode()[:16]).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,42 @@ class Usage:
     prompt_ids: int
     text_ids: int
     image_ids: int
+
+
+@dataclass(frozen=True)
+class Partial:
+    """An image being drawn, the answer's `number`-th from 0: its codes so far (row-major, one tuple a level), which are
+    `rows` finished rows `of` so many, over all levels."""
+
+    number: int
+    frame: ImageFrame
+    codes: tuple[tuple[int, ...], ...]
+    rows: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an answer is: whether it was `begun` or waits for rows, its words and how many images are finished, the
+    one being drawn, what it took so far."""
+
+    begun: bool
+    text: str
+    images: int
+    drawing: Partial | None
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Load:
+    """What an engine is doing: requests waiting and running, rows there are and busy; prompt positions that were taken
+    from other rows instead of being read, since it was built."""
+
+    waiting: int
+    running: int
+    rows: int
+    busy_rows: int
+    reused: int
 
 
 @dataclass(frozen=True)

@@ -22,20 +22,28 @@ from illume.vocab.messages import Grid
 
 STRIDE = 32  # in fast mode attention covers as many positions as the longest row needs, in steps of this
 _NOWHERE: Place = (-1, -1, -1)
+_NOTHING = Stretch()
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
-    """A stretch to be read into a row at once, and the features of the images that its slots show."""
+    """A stretch to be read into a row, and the features of the images that its slots show; `at` is the first of its
+    positions that is not in the row yet."""
 
     row: int
     stretch: Stretch
     features: Mapping[str, Features]
+    at: int = 0
 
     def __post_init__(self) -> None:
         runs = self.stretch.slots
         self.slots = [run.start + i for run in runs for i in range(run.grid[0] * run.grid[1])]
         self.embeds = torch.cat([self.features[str(run.image)][run.level] for run in runs]) if runs else None
+
+    @property
+    def left(self) -> int:
+        """How many positions are still to be read."""
+        return len(self.stretch) - self.at
 
 
 class _Rows:
@@ -44,8 +52,8 @@ class _Rows:
     def __init__(self, cache: StaticCache, rows: Sequence[int]) -> None:
         self.cache = cache
         self.rows = torch.tensor(rows, device=cache.keys[0].device)[:, None]
-        first = len(rows) == rows[-1] + 1  # in order and without gaps: read in place
-        self.index = slice(0, len(rows)) if first else self.rows[:, 0]
+        dense = len(rows) == rows[-1] - rows[0] + 1  # in order and without gaps: read in place
+        self.index = slice(rows[0], rows[-1] + 1) if dense else self.rows[:, 0]
 
     def update(
         self,
@@ -115,48 +123,56 @@ class Runner:
         """Let a row start over."""
         self.cache.clear(row)
 
-    def read(self, jobs: Sequence[Job]) -> None:
-        """Take each job's stretch into its row, chunk by chunk; each row's hidden state is then ready."""
-        batches = [[job] for job in jobs] if self.strict else [sorted(jobs, key=lambda job: -len(job.stretch))]
-        for batch in batches:
-            longest = max((len(job.stretch) for job in batch), default=0)
-            for start in range(0, longest, self.chunk):
-                self._read_chunk([job for job in batch if len(job.stretch) > start], start)
+    def recall(self, source: int, row: int, count: int) -> None:
+        """Let a row start over with the first positions that another holds, or that it held itself."""
+        self.cache.recall(source, row, count)
 
-    def _read_chunk(self, jobs: Sequence[Job], start: int) -> None:
-        """One forward of the positions from `start` on, at most a chunk, of all these jobs."""
-        width = self.chunk if self.strict else min(self.chunk, max(len(job.stretch) for job in jobs) - start)
-        jobs = sorted(jobs, key=lambda job: job.row)
-        counts = [min(len(job.stretch) - start, width) for job in jobs]
-        ids = [_padded(job.stretch.ids[start : start + width], width, 0) for job in jobs]
-        places = [_padded(job.stretch.places[start : start + width], width, None) for job in jobs]
-        index, embeds = self._slots(jobs, start, width)
+    def read(self, jobs: Sequence[Job]) -> None:
+        """Take the next chunk of each job into its row; the hidden state of a row is ready when its job is done."""
+        for batch in [[job] for job in jobs] if self.strict else [sorted(jobs, key=lambda job: job.row)]:
+            self._read_chunk(batch)
+
+    def _read_chunk(self, jobs: Sequence[Job]) -> None:
+        """One forward of at most a chunk of positions of each of these jobs, which are in the order of their rows."""
+        width = self.chunk if self.strict else min(self.chunk, max(job.left for job in jobs))
+        counts = [min(job.left, width) for job in jobs]
+        ids = [_padded(job.stretch.ids[job.at : job.at + width], width, 0) for job in jobs]
+        places = [_padded(job.stretch.places[job.at : job.at + width], width, None) for job in jobs]
+        index, embeds = self._slots(jobs, width)
         rows = [job.row for job in jobs]
         hidden = self._forward(rows, counts, ids, places, width, index, embeds)
-        ends = [n for n, job in enumerate(jobs) if len(job.stretch) <= start + width]
-        last = torch.tensor([counts[n] - 1 for n in ends], dtype=torch.long, device=self.device)
-        which = torch.tensor(ends, dtype=torch.long, device=self.device)
-        self.hidden[torch.tensor([rows[n] for n in ends], dtype=torch.long, device=self.device)] = hidden[which, last]
+        for job, count in zip(jobs, counts, strict=True):
+            job.at += count
+        self._keep(hidden, rows, [count if job.left == 0 else 0 for job, count in zip(jobs, counts, strict=True)])
 
-    def _slots(self, jobs: Sequence[Job], start: int, width: int) -> tuple[Tensor | None, Tensor | None]:
+    def _keep(self, hidden: Float[Tensor, "b t d"], rows: Sequence[int], counts: Sequence[int]) -> None:
+        """Remember the hidden state behind the last of each row's `counts` positions; none of a row without any."""
+        which = [n for n, count in enumerate(counts) if count]
+        if which:
+            last = [counts[n] - 1 for n in which]
+            self.hidden[[rows[n] for n in which]] = hidden[which, last]
+
+    def _slots(self, jobs: Sequence[Job], width: int) -> tuple[Tensor | None, Tensor | None]:
         """The slots within a chunk: their flat positions, and the embeds to put there."""
         index, embeds = [], []
         for n, job in enumerate(jobs):
-            low, high = bisect_left(job.slots, start), bisect_left(job.slots, start + width)
+            low, high = bisect_left(job.slots, job.at), bisect_left(job.slots, job.at + width)
             if job.embeds is not None and low < high:
-                index += [n * width + position - start for position in job.slots[low:high]]
+                index += [n * width + position - job.at for position in job.slots[low:high]]
                 embeds.append(job.embeds[low:high])
         if not index:
             return None, None
         return torch.tensor(index, device=self.device), torch.cat(embeds)
 
-    def advance(self, nexts: Mapping[int, tuple[int, Place | None]]) -> None:
-        """One forward of one position: the id, and the place it carries, of each row that goes on."""
-        rows = range(self.rows if self.strict else max(nexts) + 1)
-        counts = [int(row in nexts) for row in rows]
-        taken = [nexts.get(row, (0, None)) for row in rows]
-        ids, places = [[id] for id, _ in taken], [[place] for _, place in taken]
-        self.hidden[: len(rows)] = self._forward(rows, counts, ids, places, 1)[:, 0]
+    def advance(self, nexts: Mapping[int, Stretch]) -> None:
+        """One forward of what each row that goes on has just written: an id, or several where some were certain."""
+        rows = range(self.rows) if self.strict else range(min(nexts), max(nexts) + 1)
+        taken = [nexts.get(row, _NOTHING) for row in rows]
+        counts = [len(stretch) for stretch in taken]
+        width = max(counts)
+        ids = [_padded(stretch.ids, width, 0) for stretch in taken]
+        places = [_padded(stretch.places, width, None) for stretch in taken]
+        self._keep(self._forward(rows, counts, ids, places, width), rows, counts)
 
     def _forward(
         self,

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from illume.generate.request import Sampling
+from illume.generate.request import Number, Sampling
 
 _MASK = (1 << 64) - 1
 _BITS = 23  # a float32 times 1 - 2**-23 is always smaller than itself, so an inverse-CDF draw never falls off the end
@@ -29,32 +29,60 @@ def _mix(z: int) -> int:
     return z ^ (z >> 31)
 
 
-def sample(logits: Float[Tensor, "b v"], sampling: Sampling, uniforms: Sequence[float]) -> Int[Tensor, "b"]:
-    """One column a row by inverse-CDF sampling; `uniforms` holds each row's number in [0, 1).
+def filtered(sampling: Sampling) -> bool:
+    """Whether ids are left out: such rows draw from columns in order of likelihood, others in the columns' own."""
+    return sampling.temperature != 0 and (sampling.top_k > 0 or sampling.top_p < 1)
 
-    At temperature 0 the likeliest column. Rows never look at each other.
+
+def sample(
+    logits: Float[Tensor, "b v"], samplings: Sequence[Sampling], uniforms: Sequence[float], *, strict: bool = False
+) -> Int[Tensor, "b"]:
+    """One column a row by inverse-CDF sampling, each row in its own way; `uniforms` holds each row's number in [0, 1).
+
+    At temperature 0 the likeliest column. Rows never look at each other. Either all of the rows are `filtered` or none.
+    `strict`: bit for bit the same whatever the other rows' filters are; slower.
     """
-    if sampling.temperature == 0:
+    if all(one.temperature == 0 for one in samplings):
         return logits.argmax(-1)
-    probabilities, columns = keep(logits, sampling)
+    probabilities, columns = keep(logits, samplings, strict=strict)
     uniform = torch.tensor(uniforms, dtype=torch.float32, device=logits.device)[:, None]
     cumulative = probabilities.cumsum(-1)
     choice = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-    return choice[:, 0] if columns is None else columns.gather(-1, choice)[:, 0]
+    choice = choice[:, 0] if columns is None else columns.gather(-1, choice)[:, 0]
+    greedy = [one.temperature == 0 for one in samplings]
+    return torch.where(torch.tensor(greedy, device=logits.device), logits.argmax(-1), choice) if any(greedy) else choice
 
 
-def keep(logits: Float[Tensor, "b v"], sampling: Sampling) -> tuple[Float[Tensor, "b k"], Int[Tensor, "b k"] | None]:
+def keep(
+    logits: Float[Tensor, "b v"], samplings: Sequence[Sampling], *, strict: bool = False
+) -> tuple[Float[Tensor, "b k"], Int[Tensor, "b k"] | None]:
     """What the filters leave: probabilities (not renormalised after top-p) and their columns; None is all, in order.
 
     top-p keeps the smallest set of likeliest columns whose mass, after top-k, reaches it; at least one.
     """
-    logits = logits.float() / sampling.temperature
-    top_k = min(sampling.top_k or logits.shape[-1], logits.shape[-1])
-    if top_k == logits.shape[-1] and sampling.top_p == 1:
+    size = logits.shape[-1]
+    logits = logits.float() / _each(logits, [one.temperature or 1.0 for one in samplings])
+    if not any(map(filtered, samplings)):
         return logits.softmax(-1), None
-    values, columns = logits.topk(top_k, dim=-1)
+    kept = [min(one.top_k or size, size) for one in samplings]
+    values, columns = logits.topk(size if strict else max(kept), dim=-1)
+    if min(kept) < values.shape[-1]:
+        rank = torch.arange(values.shape[-1], device=logits.device)
+        values = values.masked_fill(rank >= _each(logits, kept), float("-inf"))
     probabilities = values.softmax(-1)
-    if sampling.top_p < 1:
+    if any(one.top_p < 1 for one in samplings):
         before = probabilities.cumsum(-1) - probabilities
-        probabilities = probabilities.where(before < sampling.top_p, 0.0)
+        # a row without a limit keeps all, also where rounding makes its mass reach 1 too early
+        probabilities = probabilities.where(before < _each(logits, [_limit(one.top_p) for one in samplings]), 0.0)
     return probabilities, columns
+
+
+def _each(logits: Tensor, values: Sequence[Number]) -> Tensor:
+    """A value a row; one number where all rows share it, so that most steps make no tensor for it."""
+    if len(set(values)) == 1:
+        return torch.full((1, 1), values[0], dtype=torch.float32, device=logits.device)
+    return torch.tensor(values, dtype=torch.float32, device=logits.device)[:, None]
+
+
+def _limit(top_p: Number) -> Number:
+    return top_p if top_p < 1 else float("inf")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from illume.core.errors import ContextError, RequestError
 from illume.core.streams import seed_of
-from illume.generate.request import Key, Pixels, Request, Result, Usage
+from illume.generate.request import Key, Partial, Pixels, Progress, Request, Result, Usage, name_of
 from illume.tasks import prompts
 from illume.vocab.format import Reading, Rendered, Slots, parse_parts, render, render_read
 from illume.vocab.grammar import Grammar, IdSet, State
@@ -113,7 +113,8 @@ class Walk:
 
 
 class Sequence:
-    """One request and its answer so far. `row` is its row of the batch; an image's unconditional one is `row + 1`."""
+    """One request and its answer so far. `row` is its row of the batch, `twin` an image's unconditional one; the first
+    `fed` of the written ids were taken in by the row."""
 
     def __init__(self, key: Key, request: Request, walk: Walk) -> None:
         """RequestError where an image of the messages has no pixels; FormatError where they cannot be written."""
@@ -125,10 +126,13 @@ class Sequence:
         self.dropped = self._rendered(prompts.dropped(request.messages)) if request.guided else Stretch()
         self.written = Stretch()
         self.stream = seed_of("answer", request.seed)
-        self.row = -1
+        self.row = self.twin = -1
         self.twinned = False
-        self.text_ids = self.image_ids = 0
+        self.fed = 0
+        self.text_ids = self.image_ids = self.num_images = 0
+        self.words: list[int] = []
         self.pixels: dict[str, Pixels] = dict(request.images)
+        self.names = {image: name_of(pixels) for image, pixels in self.pixels.items()}
         self.features: dict[str, Features] = {}
         self._image_start = 0
         self.image_room = self._image_room()
@@ -140,6 +144,11 @@ class Sequence:
     def rows(self) -> int:
         """How many rows the answer may need at once."""
         return 2 if self.request.guided else 1
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """The images that it reads, in either row, with the names of their pictures."""
+        return {str(run.image): self.names[str(run.image)] for run in self.prompt.slots + self.dropped.slots}
 
     def check_room(self, length: int) -> None:
         """ContextError if the longest answer asked for does not fit into a row of `length` positions."""
@@ -171,11 +180,15 @@ class Sequence:
         """Write one id, the only one allowed or a chosen one."""
         if id < self.walk.layout.vision_start:
             self.text_ids += 1
+            if id != self.walk.text.end:
+                self.words.append(id)
         else:
             self.image_ids += 1
-        if not self.node.drawing:
+        drawing = self.node.drawing
+        if not drawing:
             self._image_start = len(self.written)
         self.node = self.walk.after(self.node, id)
+        self.num_images += drawing and not self.node.drawing
         self.written.ids.append(id)
         self.written.places.append(self.node.place)
 
@@ -194,12 +207,16 @@ class Sequence:
     def look_again(self, pixels: Pixels, features: Features) -> Stretch:
         """Write the frame through which the image just drawn is read; what its row has yet to take in."""
         image = f"drawn-{self.key}-{len(self.images)}"
-        self.pixels[image], self.features[image] = pixels, features
+        self.pixels[image], self.names[image], self.features[image] = pixels, name_of(pixels), features
         read = Stretch.of(render_read(ImagePart(self.frame, image=image), self.walk.layout))
         for id in read.ids:
             self.node = self.walk.after(self.node, id)
-        start = len(self.written) - 1  # the end of the drawn image
         self.written += read
+        return self.unread()
+
+    def unread(self) -> Stretch:
+        """What was written since the row last took something in; from now on it counts as taken in."""
+        start, self.fed = self.fed, len(self.written)
         return self.written.since(start)
 
     @property
@@ -225,11 +242,27 @@ class Sequence:
                     levels[level].append(id - ids.start)
         return tuple(map(tuple, levels))
 
+    def progress(self) -> Progress:
+        """How far the answer is. Words only grow: half a character is not shown."""
+        words = self.walk.text.tokenizer.decode(self.words).rstrip("\N{REPLACEMENT CHARACTER}")
+        return Progress(self.row >= 0, words, self.num_images, self._partial(), self._usage())
+
+    def _partial(self) -> Partial | None:
+        if not self.node.drawing:
+            return None
+        codes = self.codes
+        grids = self.frame.grids
+        rows = sum(len(level) // grid[1] for level, grid in zip(codes, grids, strict=True))
+        return Partial(self.num_images, self.frame, codes, rows, sum(grid[0] for grid in grids))
+
+    def _usage(self) -> Usage:
+        return Usage(len(self.prompt), self.text_ids, self.image_ids)
+
     def result(self, finished: Literal["end", "length"]) -> Result:
         """The answer as it stands."""
-        ids, usage = tuple(self.written.ids), Usage(len(self.prompt), self.text_ids, self.image_ids)
+        ids = tuple(self.written.ids)
         parts = parse_parts(ids, self.walk.layout, self.walk.text, self.written.slots)
-        return Result(self.key, ids, tuple(parts), finished, usage, self.images)
+        return Result(self.key, ids, tuple(parts), finished, self._usage(), self.images)
 
     def _image_room(self) -> int:
         """Most positions that an image takes: drawn and, where something may follow, looked at again."""

@@ -24,8 +24,8 @@ from illume.data.permutation import permuted
 from illume.data.policy_batch import PolicyBatch
 from illume.enhance.propose import Prompt
 from illume.generate.draw import drawn
-from illume.generate.engine import Drawn
 from illume.generate.folder import Parts
+from illume.generate.painting import Drawn
 from illume.judge.protocol import Drawing, Judge, Outcome
 from illume.models.unified import Unified
 from illume.recipes.beside import drawings_of

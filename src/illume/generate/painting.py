@@ -1,0 +1,70 @@
+"""Drawn images on their way to pixels: painted at once, or by an executor while rows go on writing.
+
+It does not know how an image is painted, nor why it is wanted.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from illume.generate.request import Key, Pixels
+from illume.vocab.messages import ImageFrame
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An image to be painted: its frame, its codes (row-major, one tuple a level), the seed of the painter's noise."""
+
+    frame: ImageFrame
+    codes: tuple[tuple[int, ...], ...]
+    seed: int
+
+
+Paint: TypeAlias = Callable[[Sequence[Drawn]], list[Pixels]]
+
+
+class Paintings:
+    """Images being painted, by key. What fails to be painted raises where it is taken."""
+
+    def __init__(self, paint: Paint | None, executor: Executor | None) -> None:
+        self._paint = paint
+        self._executor = executor
+        self._under_way: dict[Key, tuple[Future[list[Pixels]], int]] = {}  # and the image's number in its batch
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is a painter."""
+        return self._paint is not None
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._under_way
+
+    def begin(self, drawn: Mapping[Key, Drawn]) -> None:
+        """Have images painted together."""
+        future = self._painted(list(drawn.values()))
+        self._under_way |= {key: (future, number) for number, key in enumerate(drawn)}
+
+    def wait(self, keys: Collection[Key], seconds: float) -> None:
+        """Until one of these is painted, but not for longer."""
+        wait([self._under_way[key][0] for key in keys], seconds, FIRST_COMPLETED)
+
+    def take(self, keys: Collection[Key]) -> dict[Key, Pixels]:
+        """Those of the keys that are painted."""
+        done = [key for key in keys if self._under_way[key][0].done()]
+        found = {key: self._under_way[key][0].result()[self._under_way[key][1]] for key in done}
+        for key in done:
+            self.forget(key)
+        return found
+
+    def forget(self, key: Key) -> None:
+        """Nobody waits for this one any more."""
+        self._under_way.pop(key, None)
+
+    def _painted(self, drawn: list[Drawn]) -> Future[list[Pixels]]:
+        assert self._paint is not None  # seen to when a request is added that looks at what it draws
+        if self._executor is not None:
+            return self._executor.submit(self._paint, drawn)
+        done: Future[list[Pixels]] = Future()
+        done.set_result(self._paint(drawn))
+        return done
