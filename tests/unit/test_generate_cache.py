@@ -81,3 +81,14 @@ def test_another_dtype_is_refused() -> None:
     keys = torch.zeros(1, 2, 1, 4, dtype=torch.bfloat16)
     with pytest.raises(ModelError, match=r"bfloat16 for a cache of torch\.float32"):
         store.update(0, keys, keys, store.reserve([1]))
+
+
+def test_a_row_forgets_its_last_positions() -> None:
+    store = cache()
+    write(store, [4, 2, 0], 1.0)
+    store.rewind(0, 3)
+    assert store.lengths == [1, 2, 0]
+    keys, _ = write(store, [1, 0, 0], 7.0)
+    assert keys[0, 0, :2, 0].tolist() == [1, 7]
+    with pytest.raises(ValueError, match="holds 2 positions, it cannot forget 3"):
+        store.rewind(0, 3)

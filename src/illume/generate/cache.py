@@ -37,9 +37,10 @@ class StaticCache:
         device: torch.device | str = "cpu",
         stride: int | None = None,
     ) -> None:
-        shape = (rows, heads, length + 1, head_dim)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        shape = (rows, 2 * heads, length + 1, head_dim)  # keys, then values: a step writes both at once
+        self.kept = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.keys = [both[:, :heads] for both in self.kept]
+        self.values = [both[:, heads:] for both in self.kept]
         self.length = length
         self.stride = stride
         self.lengths = [0] * rows
@@ -57,20 +58,28 @@ class StaticCache:
                     f"row {row} needs {end} positions but the cache was built for {self.length}: "
                     "build the engine with a larger max_length or ask for less"
                 )
-        steps = torch.arange(max(counts))[None, :]
-        positions = torch.tensor(self.lengths)[:, None] + steps
-        positions = positions.masked_fill(steps >= torch.tensor(list(counts))[:, None], -1)
+        width = max(counts)
+        positions = [
+            [*range(length, end), *[-1] * (width - count)]
+            for length, end, count in zip(self.lengths, ends, counts, strict=True)
+        ]
         self.lengths = ends
-        return positions.to(self._rows.device)
+        return torch.tensor(positions, device=self._rows.device).view(len(counts), width)
 
     def clear(self, row: int) -> None:
         """Let a row start over. What it held is out of reach at once, and overwritten later."""
         self.lengths[row] = 0
 
+    def rewind(self, row: int, count: int) -> None:
+        """Let a row be shorter by its last positions; they are overwritten by what it takes in next."""
+        if not 0 <= count <= self.lengths[row]:
+            raise ValueError(f"row {row} holds {self.lengths[row]} positions, it cannot forget {count}")
+        self.lengths[row] -= count
+
     def recall(self, source: int, target: int, count: int) -> None:
         """Let a row begin with the first `count` positions of another, or with its own from before it was cleared."""
         if source != target:
-            for kept in (*self.keys, *self.values):
+            for kept in self.kept:
                 kept[target, :, :count] = kept[source, :, :count]
         self.lengths[target] = count
 

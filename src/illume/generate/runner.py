@@ -123,6 +123,10 @@ class Runner:
         """Let a row start over."""
         self.cache.clear(row)
 
+    def rewind(self, row: int, count: int) -> None:
+        """Let a row forget the last positions that it took in."""
+        self.cache.rewind(row, count)
+
     def recall(self, source: int, row: int, count: int) -> None:
         """Let a row start over with the first positions that another holds, or that it held itself."""
         self.cache.recall(source, row, count)
@@ -164,15 +168,20 @@ class Runner:
             return None, None
         return torch.tensor(index, device=self.device), torch.cat(embeds)
 
-    def advance(self, nexts: Mapping[int, Stretch]) -> None:
-        """One forward of what each row that goes on has just written: an id, or several where some were certain."""
+    def advance(self, nexts: Mapping[int, Stretch], wanted: Sequence[tuple[int, int]] = ()) -> Float[Tensor, "n d"]:
+        """One forward of what each row that goes on has just written: an id, or several where some were certain.
+
+        Returns the hidden states behind the `wanted` ids of it: pairs of a row and which of its ids, from 0.
+        """
         rows = range(self.rows) if self.strict else range(min(nexts), max(nexts) + 1)
         taken = [nexts.get(row, _NOTHING) for row in rows]
         counts = [len(stretch) for stretch in taken]
         width = max(counts)
         ids = [_padded(stretch.ids, width, 0) for stretch in taken]
         places = [_padded(stretch.places, width, None) for stretch in taken]
-        self._keep(self._forward(rows, counts, ids, places, width), rows, counts)
+        hidden = self._forward(rows, counts, ids, places, width)
+        self._keep(hidden, rows, counts)
+        return hidden[[row - rows.start for row, _ in wanted], [which for _, which in wanted]]
 
     def _forward(
         self,
