@@ -18,7 +18,7 @@ from fixtures.tiny_training import CPU, Recorder, StopAt, in_processes, same_wei
 from illume.api import Illume
 from illume.core.errors import ConfigError, JudgeError
 from illume.enhance.propose import Prompt
-from illume.generate import engine as engine_module
+from illume.generate import choosing
 from illume.generate.draw import drawn
 from illume.generate.folder import Parts
 from illume.generate.painting import Drawn
@@ -48,15 +48,15 @@ def check_drawn_as_measured(config: PolicyConfig, drawer: type[JudgedDrawer] = B
 def probabilities_drawn_with(loader: RolloutLoader) -> torch.Tensor:
     """The logarithms of what the engine samples the first drawings with, in the order of what is asked."""
     seen: list[torch.Tensor] = []
-    sample = engine_module.sample
+    sample = choosing.sample
 
-    def watched(logits: torch.Tensor, sampling: Any, uniforms: Any) -> torch.Tensor:
-        ids = sample(logits, sampling, uniforms)
-        seen.append((logits / sampling.temperature).log_softmax(-1).gather(1, ids[:, None])[:, 0])
+    def watched(logits: torch.Tensor, samplings: Any, *more: Any, **settings: Any) -> torch.Tensor:
+        ids = sample(logits, samplings, *more, **settings)
+        seen.append((logits / samplings[0].temperature).log_softmax(-1).gather(1, ids[:, None])[:, 0])
         return ids
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_module, "sample", watched)
+        patch.setattr(choosing, "sample", watched)
         loader.drawer(loader.asked(0))
     return torch.stack(seen, dim=1)  # in lockstep: each step of codes is one call for all rows
 
