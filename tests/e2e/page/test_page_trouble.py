@@ -18,7 +18,7 @@ def test_a_refusal_is_told_in_place_and_can_be_tried_again(somebody: Person, ser
     server.refusals = [Refusal(429, "the queue is full", {"Retry-After": "3"}, "too_many_requests")]
     somebody.say("a red circle", "Draw")
     failed = somebody.see(".error")
-    expect(failed).to_contain_text("the queue is full. Try again in 3 s.")
+    expect(failed).to_contain_text("The queue is full. Try again in 3 s.")
     expect(failed).to_contain_text("HTTP 429 · too_many_requests · request req-1")
     failed.get_by_role("button", name="Try again").click()
     somebody.done(1)
@@ -50,7 +50,7 @@ def test_a_key_is_asked_for_used_and_kept_if_wanted(browser: Browser, server: Pa
         who.done(1)
         who.page.reload()
         who.page.wait_for_selector("body.ready")
-        expect(who.see("#model")).to_be_visible()
+        expect(who.see("#model option")).to_have_text("canned")
         expect(who.see("#keybar")).to_be_hidden()
         server.key = "another"  # changed while the page is open: what it refuses is asked again with the new key
         who.say("a blue circle", "Draw")
@@ -120,3 +120,15 @@ def test_the_page_is_whole_in_itself() -> None:
         assert set(addresses) <= {"http://www.w3.org/2000/svg"}, file
         if file.suffix == ".html":
             assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*\ssrc=)", text)
+
+
+def test_a_browser_that_keeps_nothing_is_told_of(browser: Browser, server: PageServer) -> None:
+    held = browser.new_context()
+    held.add_init_script("Object.defineProperty(window, 'indexedDB', {value: undefined})")
+    who = Person(held.new_page(), server.url)
+    who.come()
+    expect(who.see("#notice")).to_contain_text("keeps nothing")
+    who.say("a red circle", "Draw")
+    who.done(1)
+    expect(who.see("figure img")).to_be_visible()
+    held.close()

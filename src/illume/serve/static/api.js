@@ -86,7 +86,7 @@ export class Api {
     }
     const request = response.headers.get("X-Request-Id");
     for await (const event of readEvents(response.body)) {
-      if (event.error) throw said(event.error, { status: event.error.status ?? 200, request });
+      if (event.error) throw said(event.error, { status: 0, request });
       yield event;
     }
   }

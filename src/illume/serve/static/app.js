@@ -307,8 +307,9 @@ function told(error) {
     error.code ?? "",
     error.request ? `request ${error.request}` : "",
   ];
+  const message = error.message[0].toUpperCase() + error.message.slice(1);
   return {
-    message: wait ? `${error.message.replace(/[.\s]+$/, "")}. ${wait}` : error.message,
+    message: wait ? `${message.replace(/[.\s]+$/, "")}. ${wait}` : message,
     detail: detail.filter(Boolean).join(" · "),
     code: error.code,
     status: error.status,

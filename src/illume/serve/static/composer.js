@@ -13,6 +13,7 @@ export class Composer {
   kind = "draw";
   mask = null;
   #pictures = []; // names, chosen by hand
+  #showing = ""; // what the list of pictures was made of
   #dismissed = null; // the newest picture, if it was taken out of the message
 
   /** act: {say, stop, mask, notice, undo, redo, new, help}. */
@@ -74,7 +75,7 @@ export class Composer {
     send.classList.toggle("stop", busy);
     send.setAttribute("aria-label", busy ? "Stop" : "Send");
     send.title = busy ? "Stop (Esc)" : "Send (Enter)";
-    $("#attached", this.form).replaceChildren(...this.shown().map((name) => this.#chip(name)));
+    this.#showPictures();
     const told = summary(this.settings, this.kind);
     $("#summary", this.form).textContent = told;
     $("#tune", this.form).classList.toggle("set", told !== "");
@@ -82,6 +83,14 @@ export class Composer {
       const field = FIELDS.find(({ name }) => name === row.dataset.field);
       row.hidden = field ? !applies(field, this.kind, this.settings.draws) : this.kind !== "chat";
     }
+  }
+
+  #showPictures() {
+    const shown = this.shown();
+    const now = JSON.stringify([shown, this.#pictures, this.mask, this.kind]);
+    if (now === this.#showing) return;
+    this.#showing = now;
+    $("#attached", this.form).replaceChildren(...shown.map((name) => this.#chip(name)));
   }
 
   #chip(name) {

@@ -38,7 +38,7 @@ const views = {
   answer(conversation, turn, i) {
     if (conversation !== app.conversation) return;
     thread.answer(turn, i);
-    if (turn.answers[i].state !== "running" || turn.answers[i].text === "") composer.show();
+    composer.show();
     state();
   },
   announce: (words) => ($("#status").textContent = words),
@@ -90,7 +90,12 @@ function state() {
 let following = true;
 const place = $("#thread");
 const toEnd = () => ((following = true), (place.scrollTop = place.scrollHeight));
-place.addEventListener("scroll", () => (following = place.scrollHeight - place.scrollTop - place.clientHeight < NEAR));
+let before = 0;
+place.addEventListener("scroll", () => {
+  const near = place.scrollHeight - place.scrollTop - place.clientHeight < NEAR;
+  if (near || place.scrollTop < before) following = near; // what grows meanwhile is no wish to stay behind
+  before = place.scrollTop;
+});
 const watching = new ResizeObserver(() => following && toEnd());
 for (const what of [place, $("#turns")]) watching.observe(what);
 
@@ -104,13 +109,8 @@ async function mask(name) {
 function zoom(name, words) {
   const viewer = $("#viewer");
   pictures.show($("img", viewer), name).alt = words;
-  for (const [id, act_] of [
-    ["edit", act.edit],
-    ["mask", act.mask],
-    ["ask", act.ask],
-    ["save", act.save],
-  ]) {
-    $(`#viewer-${id}`).onclick = () => (viewer.close(), act_(name));
+  for (const what of ["edit", "mask", "ask", "save"]) {
+    $(`#viewer-${what}`).onclick = () => (viewer.close(), act[what](name));
   }
   viewer.showModal();
 }
@@ -227,7 +227,7 @@ const SHORTCUTS = {
 
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]") || event.defaultPrevented) return;
-  if (event.key === "Escape") return void (escape() && event.preventDefault());
+  if (event.key === "Escape" && !event.isComposing) return void (escape() && event.preventDefault());
   const writing = event.target.closest?.("input:not([type=radio], [type=checkbox]), textarea, select, canvas");
   if (writing && event.target === composer.words && event.key === "ArrowUp" && !composer.words.value) {
     const turn = path(app.conversation).at(-1);
@@ -264,9 +264,8 @@ showLook(window.illumeTheme.get());
 fitDrawer();
 
 api.key = typeof kept(KEY) === "string" ? kept(KEY) : null;
-const before = kept("illume.open");
 await app.load();
-app.open(before);
+app.open(kept("illume.open"));
 document.body.classList.add("ready");
 if (!matchMedia("(pointer: coarse)").matches) composer.words.focus();
 if (await connect()) {

@@ -111,10 +111,23 @@ export class Masker {
     paper.imageSmoothingEnabled = this.bitmap.width > width / 4;
     paper.clearRect(0, 0, width, height);
     paper.drawImage(this.bitmap, 0, 0, width, height);
-    paper.globalAlpha = 0.62;
-    paper.drawImage(marked(this.#marks, width, height, getComputedStyle(this.canvas).accentColor), 0, 0);
-    paper.globalAlpha = 1;
+    if (this.#marks.length) this.#veil(paper, width, height);
     $("#mask-done", this.dialog).textContent = this.#marks.length ? "Use this mask" : "No mask";
+  }
+
+  /** What stays is dimmed, what is marked is tinted. */
+  #veil(paper, width, height) {
+    const rest = el("canvas", { width, height });
+    const dark = rest.getContext("2d");
+    const open = (colour) => marked(this.#marks, width, height, colour);
+    dark.fillRect(0, 0, width, height);
+    dark.globalCompositeOperation = "destination-out";
+    dark.drawImage(open("#000"), 0, 0);
+    paper.globalAlpha = 0.55;
+    paper.drawImage(rest, 0, 0);
+    paper.globalAlpha = 0.25;
+    paper.drawImage(open(getComputedStyle(this.canvas).accentColor), 0, 0);
+    paper.globalAlpha = 1;
   }
 
   /** Black where the picture stays, transparent where a pixel is marked by half or more. */

@@ -8,11 +8,14 @@ const AS_THEY_ARE = ["image/png", "image/jpeg", "image/webp"];
 const SMALL_SIDE = 128; // up to it, pixels are shown as squares
 const LARGE_SIDE = 300; // above it, a picture is given more room
 
+/** Whether a picture of these sides is given more room. */
+export const isLarge = (...sides) => Math.max(...sides) > LARGE_SIDE;
+
 /** How a picture that has come is shown: a small one with its pixels as squares, a large one larger. */
 export function fit(image) {
   const side = Math.max(image.naturalWidth, image.naturalHeight);
   image.classList.toggle("pixels", side <= SMALL_SIDE);
-  image.parentElement?.classList.toggle("large", side > LARGE_SIDE);
+  image.parentElement?.classList.toggle("large", isLarge(side));
 }
 
 export class Pictures {

@@ -60,7 +60,7 @@ class Lasting {
     const transaction = this.database.transaction(["conversations", "pictures"], "readwrite");
     const written = finished(transaction);
     for (const [name, blob] of pictures) transaction.objectStore("pictures").put(blob, name);
-    transaction.objectStore("conversations").put(structuredClone(conversation));
+    transaction.objectStore("conversations").put(conversation); // which copies it
     await written;
   }
 

@@ -2,7 +2,7 @@
 // It does nothing itself: what a person wants is handed to the app and to `act`.
 
 import { button, el, icon, iconButton } from "./dom.js";
-import { fit } from "./pictures.js";
+import { fit, isLarge } from "./pictures.js";
 import { path, siblings } from "./tree.js";
 
 const NAMES = { chat: "Asked", draw: "Draw", edit: "Edit" };
@@ -179,9 +179,10 @@ export class Thread {
 
   /** A picture that is being drawn. */
   #coming(answer) {
+    const large = isLarge(...(this.app.model?.image_size ?? [0]));
     const frame = el(
       "div",
-      { class: "frame coming" },
+      { class: large ? "frame coming large" : "frame coming" },
       el("div", { class: "shimmer" }),
       el("img", { alt: "The picture so far", hidden: true }),
       el("progress", { "aria-label": "Drawing" }),
