@@ -31,10 +31,12 @@ def test_draws_asks_edits_undoes_branches_and_remembers(
         so_far = who.pixels(coming)
         assert same(so_far, picture("a red circle left of a blue square", 5, rows=2))
         assert so_far.getpixel((3, 30)) == BLANK
+        expect(who.turn(1).get_by_role("button", name="Answer again")).to_be_disabled()
         expect(who.see("progress")).to_have_attribute("value", "2")
         server.held.set()
         who.done(1)
         drawn = picture("a red circle left of a blue square", 5)
+        expect(who.turn(1).get_by_role("button", name="Answer again")).to_be_enabled()
         assert same(who.pixels(who.see(".turn:nth-child(1) figure img")), drawn)
         expect(who.turn(1)).to_contain_text("seed 5")
         expect(who.turn(1)).to_contain_text("16 ids")

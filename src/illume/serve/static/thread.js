@@ -9,6 +9,7 @@ const NAMES = { chat: "Asked", draw: "Draw", edit: "Edit" };
 const TOO_LONG = "context_length_exceeded";
 
 export class Thread {
+  #busy = false; // what the feet were made for
   #nodes = new Map(); // turn -> {node, answers, foot}
 
   /** act: {edit, ask, mask, save, zoom} take a picture's name; `rephrase` takes a turn. */
@@ -32,13 +33,14 @@ export class Thread {
     nodes.forEach(
       (node, i) => this.root.children[i] !== node && this.root.insertBefore(node, this.root.children[i] ?? null),
     );
-    for (const [turn, shown] of held) this.#foot(turn, shown);
+    this.#feet();
   }
 
   /** An answer has changed. */
   answer(turn, i) {
     const shown = this.#nodes.get(turn);
     if (!shown) return;
+    if (this.#busy !== this.app.busy()) this.#feet();
     if (this.#goesOn(shown.answers[i], turn.answers[i])) return;
     const focused = shown.answers[i].contains(document.activeElement);
     const fresh = this.#answer(turn, i);
@@ -84,6 +86,11 @@ export class Thread {
       return el("span", { class: "thumb" }, image, mask);
     };
     return el("div", { class: "thumbs" }, turn.pictures.map(one));
+  }
+
+  #feet() {
+    this.#busy = this.app.busy();
+    for (const [turn, shown] of this.#nodes) this.#foot(turn, shown);
   }
 
   /** What can be done with a turn: other branches, other words, once more, going on from here. */
