@@ -81,7 +81,8 @@ function state() {
   $("#undo").disabled = busy || empty;
   $("#redo").disabled = busy || !undone(app.conversation);
   const title = Object.keys(app.conversation.turns).length ? titleOf(app.conversation) : "";
-  $("#title").textContent = title;
+  $("#title").textContent = title || "ILLUME";
+  $("#title").classList.toggle("brand", !title);
   document.title = title ? `${title} · ILLUME` : "ILLUME";
   keep("illume.open", app.all.has(app.conversation.id) ? app.conversation.id : null);
 }
