@@ -37,7 +37,7 @@ def test_guidance_at_another_scale_is_felt() -> None:
 
 
 def test_the_check_catches_a_formula_off_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("illume.generate.choosing.combine", lambda cond, uncond, scale: cond + 2 * (cond - uncond))
+    monkeypatch.setattr("illume.generate.guidance.combine", lambda cond, uncond, scale: cond + 2 * (cond - uncond))
     with pytest.raises(AssertionError):
         check_scale_one_is_no_guidance()
 
@@ -109,6 +109,6 @@ def test_guidance_is_felt_only_inside_an_image(monkeypatch: pytest.MonkeyPatch) 
         widths.add(cond.shape[-1])
         return cond
 
-    monkeypatch.setattr("illume.generate.choosing.combine", watching)
+    monkeypatch.setattr("illume.generate.guidance.combine", watching)
     engine(rows=8).run(guided(REQUESTS, 2.0))
     assert widths == {24, 40}  # the codebooks; never words

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from illume.generate.guidance import combine
+from illume.generate.guidance import guide
 from illume.generate.runner import Runner
 from illume.generate.sampling import filtered, keyed_uniform, sample
 from illume.generate.sequence import Sequence
@@ -66,15 +66,7 @@ class Chooser:
         """The logits of each row, those of images combined with their unconditional rows'."""
         twinned = [n for n, one in enumerate(members) if one.twinned]
         logits = self._logits(choice, [one.row for one in members] + [members[n].twin for n in twinned])
-        if not twinned:
-            return logits
-        cond, uncond = logits[: len(members)].float(), logits[len(members) :]
-        scale = [members[n].request.guidance for n in twinned]
-        scales = torch.tensor(scale, dtype=torch.float32, device=logits.device)
-        if len(twinned) == len(members):
-            return combine(cond, uncond, scales)
-        cond[twinned] = combine(cond[twinned], uncond, scales)
-        return cond
+        return guide(logits, twinned, [members[n].request.guidance for n in twinned])
 
     def _logits(self, choice: Choice, rows: Seq[int]) -> Float[Tensor, "b v"]:
         found = [self._runner.logits(rows, run) for run in choice.runs]

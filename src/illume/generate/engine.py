@@ -15,6 +15,7 @@ from illume.core.streams import seed_of
 from illume.generate.choosing import Chooser
 from illume.generate.coded import Tokenize, coded
 from illume.generate.painting import Drawn, Paint, Paintings
+from illume.generate.parallel import Parallel
 from illume.generate.request import Key, Load, Progress, Request, Result
 from illume.generate.rows import Mark, Rows, marks_of
 from illume.generate.runner import Job, Runner
@@ -38,7 +39,8 @@ class Engine:
     differ where the sampling margin is smaller than the logits' rounding error. `paint` turns drawn codes into pixels;
     it is needed where the model is to look at what it drew (mode "auto"); with a `painting` executor it does so there
     while the other rows go on. With `tokenize`, from pixels to codes, images are read as codes: for a model that was
-    trained so.
+    trained so. `parallel`: up to so many codes of an image are drafted, and read in one forward; drawings keep their
+    distribution, seeds not their ids.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Engine:
         painting: Executor | None = None,
         tokenize: Tokenize | None = None,
         strict: bool = False,
+        parallel: int = 0,
     ) -> None:
         if rows < 1 or chunk < 1:
             raise RequestError(f"an engine needs one row and chunks of one id or more, not {rows} and {chunk}")
@@ -64,6 +67,7 @@ class Engine:
         self._tokenize = tokenize
         self._runner = Runner(model, rows, max_length, chunk, strict)
         self._choose = Chooser(self._runner, layout, max_length)
+        self._parallel = Parallel(self._runner, self._walk, parallel) if parallel else None
         self._seen = Seen(self._runner)
         self._rows = Rows(rows)
         self._paintings = Paintings(paint, painting)
@@ -253,6 +257,8 @@ class Engine:
         for sequence in sequences:
             if sequence.node.forced is not None:
                 sequence.take(sequence.node.forced)
+        if self._parallel:
+            choosing = self._parallel.write(choosing)
         for sequence, id in zip(choosing, self._choose(choosing), strict=True):
             sequence.take(id)
             if not self._runner.strict:
@@ -289,7 +295,9 @@ class Engine:
                 continue  # its last ids are read together with the image
             stretch = sequence.unread()
             nexts |= dict.fromkeys((sequence.row, sequence.twin)[: 1 + sequence.twinned], stretch)
-        if nexts:
+        if nexts and self._parallel:
+            self._parallel.advance(nexts, sequences)
+        elif nexts:
             self._runner.advance(nexts)
         for row, stretch in nexts.items():
             self._hold(row, zip(stretch.ids, stretch.places, strict=True))

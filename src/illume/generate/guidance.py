@@ -1,5 +1,8 @@
 """Classifier-free guidance on next-id logits; it knows neither rows nor where an image begins."""
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,3 +18,17 @@ def combine(
     cond, uncond = cond.float().log_softmax(-1), uncond.float().log_softmax(-1)
     factor = scale[:, None] if isinstance(scale, Tensor) else scale
     return uncond + factor * (cond - uncond)
+
+
+def guide(logits: Float[Tensor, "m v"], guided: Sequence[int], scales: Sequence[float | int]) -> Float[Tensor, "b v"]:
+    """Of logits of `b` rows and, behind them, of the unconditional rows of those that are `guided`, in their order:
+    the `b` rows, the guided ones combined, each at its scale."""
+    if not guided:
+        return logits
+    count = len(logits) - len(guided)
+    cond, uncond = logits[:count].float(), logits[count:]
+    factors = torch.tensor(scales, dtype=torch.float32, device=logits.device)
+    if len(guided) == count:
+        return combine(cond, uncond, factors)
+    cond[guided] = combine(cond[guided], uncond, factors)
+    return cond

@@ -216,6 +216,10 @@ class Runner:
             return self.model.head.logits(self.hidden, ids)[index]
         return self.model.head.logits(self.hidden[index], ids)
 
+    def logits_of(self, hidden: Float[Tensor, "b d"], ids: range) -> Float[Tensor, "b v"]:
+        """Logits of a run of ids in any states that a forward has shown."""
+        return self.model.head.logits(hidden, ids)
+
 
 def _padded(row: list, width: int, value: object) -> list:
     return row + [value] * (width - len(row))
