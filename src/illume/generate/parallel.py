@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from illume.core.errors import RequestError
-from illume.core.streams import seed_of
 from illume.generate.coupling import couple, draw
 from illume.generate.guidance import guide
 from illume.generate.request import Sampling
@@ -22,6 +21,8 @@ from illume.generate.runner import Runner
 from illume.generate.sampling import keep, keyed_uniform
 from illume.generate.sequence import Node, Sequence, Stretch, Walk
 from illume.vocab.layout import Place
+
+_STEP_BITS = 24  # a step has fewer random numbers than two to this power, and an answer fewer ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +59,14 @@ class Window:
     """What is drafted for a row along a path.
 
     `taken`: of the ids written since the row last took some in, so many are in its cache, where they had been drafts.
-    `hidden`: the states in which the codes at the path's nodes are chosen, and those of the unconditional row.
+    `hidden`: the states in which the codes at the path's nodes are chosen; `twin`: those of the unconditional row.
     """
 
     path: Path
     taken: int = 0
     drafts: list[Chosen] = field(default_factory=list)
-    hidden: tuple[Float[Tensor, "n d"], ...] = ()
+    hidden: tuple[Float[Tensor, " d"], ...] = ()
+    twin: tuple[Float[Tensor, " d"], ...] = ()
 
     @property
     def lacking(self) -> int:
@@ -74,13 +76,22 @@ class Window:
 
 @dataclass(eq=False)
 class Task:
-    """A row's part of a step: what is chosen at each node of its window; the `last` of them that counts."""
+    """A row's part of a step: what is chosen at each node of its window; the `last` of them that counts.
+
+    `step`: no other of the answer has this number, whatever the batch is.
+    """
 
     sequence: Sequence
     window: Window
-    uniforms: list[float]
+    step: int
     chosen: dict[int, Chosen] = field(default_factory=dict)
     last: int = 0
+
+    def uniforms(self, start: int, count: int) -> list[float]:
+        """So many of the step's own random numbers: those of a node are two, the first to keep its draft, the other to
+        draw anew; those of new drafts come behind those of all nodes. Ordinary sampling has numbers below these."""
+        first = (self.step << _STEP_BITS) + start
+        return [keyed_uniform(self.sequence.stream, first + n) for n in range(count)]
 
     @property
     def known(self) -> Chosen:
@@ -108,7 +119,7 @@ class Parallel:
 
     def write(self, sequences: Seq[Sequence]) -> list[Sequence]:
         """Give those that choose a code as many as stand, and what follows by force; the other sequences."""
-        tasks = [Task(one, self._window(one), self._uniforms(one)) for one in sequences if _chooses_code(one.node)]
+        tasks = [Task(one, self._window(one), len(one.written) + 1) for one in sequences if _chooses_code(one.node)]
         if tasks:
             self._settle(tasks)
             self._draft([task for task in tasks if self._take(task)])
@@ -127,10 +138,10 @@ class Parallel:
             fed |= dict.fromkeys(rows, certain + window.path.filled(one.code for one in window.drafts))
             wanted += [(row, len(certain) - 1 + before) for row in rows for before in window.path.before]
             drafting.append((window, len(rows)))
-        hidden = self._runner.advance(fed, wanted)
+        hidden = self._runner.advance(fed, wanted).unbind()
         for window, rows_of_it in drafting:
             size = len(window.path.nodes)
-            window.hidden = hidden[: size * rows_of_it].split(size)
+            window.hidden, window.twin = hidden[:size], hidden[size : size * rows_of_it]
             hidden = hidden[size * rows_of_it :]
 
     def _window(self, sequence: Sequence) -> Window:
@@ -138,13 +149,7 @@ class Parallel:
         if sequence in self._windows:
             return self._windows.pop(sequence)
         hidden = self._runner.hidden[list(_rows(sequence))]
-        return Window(_alone(sequence.node), hidden=hidden.split(1))
-
-    def _uniforms(self, sequence: Sequence) -> list[float]:
-        """A step's numbers, keyed by the request's seed, how far the answer is, the place and what each is for: two a
-        node, to keep its draft and to draw anew, then one for each new draft."""
-        stream = seed_of("parallel", sequence.request.seed, len(sequence.written))
-        return [keyed_uniform(stream, n) for n in range(3 * self._ahead + 2)]
+        return Window(_alone(sequence.node), hidden=hidden[:1].unbind(), twin=hidden[1:].unbind())
 
     def _settle(self, tasks: Seq[Task]) -> None:
         """What becomes of every node of the windows; those that choose from the same ids together."""
@@ -154,7 +159,7 @@ class Parallel:
                 groups.setdefault(_run(node), []).append((task, n))
         for run, points in groups.items():
             wanted = self._wanted(run, points)
-            uniforms = torch.tensor([task.uniforms[2 * n : 2 * n + 2] for task, n in points], device=wanted.device)
+            uniforms = torch.tensor([task.uniforms(2 * n, 2) for task, n in points], device=wanted.device)
             codes, stands = couple(wanted, *_drafted(points, wanted), uniforms)
             for row, ((task, n), code, stood) in enumerate(zip(points, codes.tolist(), stands.tolist(), strict=True)):
                 task.chosen[n] = Chosen(run, code, wanted, row, stood)
@@ -163,8 +168,8 @@ class Parallel:
         """What ordinary sampling would draw from, over a run of ids."""
         requests = [task.sequence.request for task, _ in points]
         twinned = [row for row, (task, _) in enumerate(points) if task.sequence.twinned]
-        hidden = [task.window.hidden[0][n] for task, n in points]
-        hidden += [task.window.hidden[1][n] for task, n in (points[row] for row in twinned)]
+        hidden = [task.window.hidden[n] for task, n in points]
+        hidden += [task.window.twin[n] for task, n in (points[row] for row in twinned)]
         logits = self._runner.logits_of(torch.stack(hidden), run)
         logits = guide(logits, twinned, [requests[row].guidance for row in twinned])
         regions = [task.window.path.nodes[n].region for task, n in points]
@@ -202,7 +207,8 @@ class Parallel:
 
     def _draft_more(self, tasks: Seq[Task]) -> None:
         wanted = tasks[0].known.wanted[[task.known.row for task in tasks]]
-        uniforms = torch.tensor([task.uniforms[-self._ahead :] for task in tasks], device=wanted.device)
+        most, first = max(task.window.lacking for task in tasks), 2 * self._ahead + 2
+        uniforms = torch.tensor([task.uniforms(first, most) for task in tasks], device=wanted.device)
         for task, codes in zip(tasks, draw(wanted, uniforms).tolist(), strict=True):
             task.window.drafts += [replace(task.known, code=code) for code in codes[: task.window.lacking]]
 
