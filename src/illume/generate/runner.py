@@ -181,6 +181,8 @@ class Runner:
         places = [_padded(stretch.places, width, None) for stretch in taken]
         hidden = self._forward(rows, counts, ids, places, width)
         self._keep(hidden, rows, counts)
+        if not wanted:
+            return hidden[:0, 0]
         return hidden[[row - rows.start for row, _ in wanted], [which for _, which in wanted]]
 
     def _forward(
