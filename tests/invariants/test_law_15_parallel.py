@@ -94,6 +94,11 @@ def test_so_they_are_where_a_second_level_begins(ahead: int) -> None:
     check_all_branches_together(LEVELS, ahead)
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+def test_so_they_are_where_drafts_are_carried_over_several_steps(ahead: int) -> None:
+    check_all_branches_together(SQUARE, ahead)
+
+
 @pytest.mark.parametrize("broken", BROKEN)
 def test_the_check_catches_what_changes_the_distribution(monkeypatch: pytest.MonkeyPatch, broken: Break) -> None:
     broken(monkeypatch)
