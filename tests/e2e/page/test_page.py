@@ -72,8 +72,7 @@ def test_draws_asks_edits_undoes_branches_and_remembers(
         expect(who.turn(2).locator(".count")).to_have_text("2/2")
         expect(who.turn(2)).to_contain_text("what is left?")
 
-        who.page.reload()
-        who.page.wait_for_selector("body.ready")
+        who.come_again()
         who.done(2)
         expect(who.turn(2)).to_contain_text("what is left?")
         assert same(who.pixels(who.see(".turn:nth-child(1) figure img")), drawn)

@@ -35,6 +35,7 @@ def test_conversations_are_named_deleted_and_brought_back(somebody: Person) -> N
     expect(somebody.see("#title")).to_have_text("Circles")
     expect(somebody.see("figure img")).to_be_visible()
     somebody.menu("[data-act=delete]")
+    expect(somebody.see("#notice")).to_contain_text("“Circles” is deleted.")
     somebody.come()
     expect(somebody.see("#conversations .title")).to_have_text(["a blue square"])
 

@@ -20,10 +20,12 @@ SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone
 
 def masked_by(who: Person, draw: Callable[[dict[str, float]], None]) -> None:
     who.press(1, "Mask")
-    box = who.see("#masker canvas").bounding_box()
+    canvas = who.see("#masker canvas")
+    expect(canvas).to_be_focused()
+    box = canvas.bounding_box()
     assert box is not None
     draw(dict(box))
-    who.page.click("#mask-done")
+    who.mask()
     who.say("a green square")
     who.done(2)
 

@@ -48,8 +48,7 @@ def test_a_key_is_asked_for_used_and_kept_if_wanted(browser: Browser, server: Pa
         expect(who.see("#keybar")).to_be_hidden()
         who.say("a red circle", "Draw")
         who.done(1)
-        who.page.reload()
-        who.page.wait_for_selector("body.ready")
+        who.come_again()
         expect(who.see("#model option")).to_have_text("canned")
         expect(who.see("#keybar")).to_be_hidden()
         server.key = "another"  # changed while the page is open: what it refuses is asked again with the new key

@@ -17,7 +17,9 @@ export class Masker {
 
   /** Let a person mark a picture: the mask as a PNG, null where nothing is marked, undefined where it was given up. */
   async mark(picture) {
-    this.bitmap = await createImageBitmap(picture);
+    const bitmap = await createImageBitmap(picture);
+    if (this.dialog.open) return undefined; // asked for twice
+    this.bitmap = bitmap;
     const scale = VIEW / Math.max(this.bitmap.width, this.bitmap.height);
     this.canvas.width = Math.round(this.bitmap.width * scale);
     this.canvas.height = Math.round(this.bitmap.height * scale);
