@@ -38,8 +38,12 @@ def coded(request: Request, tokenize: Tokenize) -> Request:
     RequestError for an image without pixels, or with pixels of another frame than its part says.
     """
     found: dict[str, Codes] = {}
-    messages = tuple(replace(m, parts=_coded(m, request, tokenize, found)) for m in request.messages)
-    return replace(request, messages=messages)
+
+    def with_codes(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        return tuple(replace(one, parts=_coded(one, request, tokenize, found)) for one in messages)
+
+    against = None if request.against is None else with_codes(request.against)
+    return replace(request, messages=with_codes(request.messages), against=against)
 
 
 def _coded(message: Message, request: Request, tokenize: Tokenize, found: dict[str, Codes]) -> tuple[Part, ...]:

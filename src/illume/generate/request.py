@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from illume.core.errors import RequestError
-from illume.vocab.messages import ImageFrame, Message, Part, TextPart
+from illume.vocab.messages import ImageFrame, ImagePart, Message, Part, TextPart
 
 Mode: TypeAlias = Literal["text", "image", "auto"]
 Key: TypeAlias = int
@@ -55,7 +55,8 @@ class Request:
     may come. sampling: by region, "text", "image" (every level) or "level0", "level1"...; a region not named is sampled
     at temperature 1. guidance: scale of classifier-free guidance inside images; 1 is none. seed: the same request with
     the same seed gives the same ids. max_new_text: most ids of text in the answer; None is as many as fit.
-    images: pixels in [-1, 1] by the identity that the messages' image parts carry.
+    images: pixels in [-1, 1] by the identity that the messages' image parts carry. against: what guidance leads away
+    from, another conversation of the same images; None is the same without its instruction.
     """
 
     messages: tuple[Message, ...]
@@ -67,6 +68,7 @@ class Request:
     seed: int = 0
     max_new_text: int | None = None
     images: Mapping[str, Pixels] = field(default_factory=dict, compare=False)
+    against: tuple[Message, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -77,6 +79,8 @@ class Request:
             raise RequestError(f"guidance must be a number of at least 0, not {self.guidance}")
         if self.max_new_text is not None and self.max_new_text < 1:
             raise RequestError(f"max_new_text must be at least 1, not {self.max_new_text}")
+        if self.against is not None and not self.guided:
+            raise RequestError("nothing leads away from anything without guidance: give a scale other than 1")
         for region in self.sampling:
             if not re.fullmatch(r"text|image|level\d+", region):
                 raise RequestError(f'sampling is given for "text", "image", "level0", "level1"..., not for {region!r}')
@@ -116,13 +120,14 @@ class Partial:
 @dataclass(frozen=True)
 class Progress:
     """How far an answer is: whether it was `begun` or waits for rows, its words and how many images are finished, the
-    one being drawn, what it took so far."""
+    one being drawn, what it took so far; the finished images with their codes, where more may follow (mode "auto")."""
 
     begun: bool
     text: str
     images: int
     drawing: Partial | None
     usage: Usage
+    drawn: tuple[ImagePart, ...] = ()
 
 
 @dataclass(frozen=True)

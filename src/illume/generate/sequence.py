@@ -123,20 +123,23 @@ class Sequence:
         self.walk = walk
         self.node = walk.start(request)
         self.prompt = self._rendered(request.messages)
-        self.dropped = self._rendered(prompts.dropped(request.messages)) if request.guided else Stretch()
+        self.dropped = self._rendered(_against(request)) if request.guided else Stretch()
         self.written = Stretch()
         self.stream = seed_of("answer", request.seed)
         self.row = self.twin = -1
         self.twinned = False
         self.fed = 0
         self.text_ids = self.image_ids = self.num_images = 0
-        self.words: list[int] = []
+        self.said = ""  # before the last image
+        self.words: list[int] = []  # since
+        self.drawn: list[ImagePart] = []
         self.pixels: dict[str, Pixels] = dict(request.images)
         self.names = {image: name_of(pixels) for image, pixels in self.pixels.items()}
         self.features: dict[str, Features] = {}
         self._image_start = 0
         self.image_room = self._image_room()
-        missing = sorted({str(run.image) for run in self.prompt.slots if run.image not in self.pixels})
+        shown = self.prompt.slots + self.dropped.slots
+        missing = sorted({str(run.image) for run in shown if run.image not in self.pixels})
         if missing:
             raise RequestError(f"the messages show images without pixels in `images`: {', '.join(missing)}")
 
@@ -184,13 +187,16 @@ class Sequence:
                 self.words.append(id)
         else:
             self.image_ids += 1
-        drawing = self.node.drawing
-        if not drawing:
+        before = self.node
+        if not before.drawing:
             self._image_start = len(self.written)
-        self.node = self.walk.after(self.node, id)
-        self.num_images += drawing and not self.node.drawing
+        self.node = self.walk.after(before, id)
         self.written.ids.append(id)
         self.written.places.append(self.node.place)
+        if self.node.drawing and not before.drawing:
+            self.said, self.words = self.said + self._spelt(self.words), []
+        elif before.drawing and not self.node.drawing:
+            self._image_ended(before.state.drawing)
 
     def take_forced(self) -> None:
         """Write what can only come next, as far as that goes."""
@@ -234,7 +240,10 @@ class Sequence:
     @property
     def codes(self) -> tuple[tuple[int, ...], ...]:
         """The codes of the image that was just drawn, row-major, one tuple a level."""
-        levels: list[list[int]] = [[] for _ in self.frame.grids]
+        return self._codes(self.frame)
+
+    def _codes(self, frame: ImageFrame) -> tuple[tuple[int, ...], ...]:
+        levels: list[list[int]] = [[] for _ in frame.grids]
         codes = [range_ for name, range_ in self.walk.layout.ranges().items() if name.startswith("level")]
         for id in self.written.ids[self._image_start :]:
             for level, ids in enumerate(codes):
@@ -244,8 +253,18 @@ class Sequence:
 
     def progress(self) -> Progress:
         """How far the answer is. Words only grow: half a character is not shown."""
-        words = self.walk.text.tokenizer.decode(self.words).rstrip("\N{REPLACEMENT CHARACTER}")
-        return Progress(self.row >= 0, words, self.num_images, self._partial(), self._usage())
+        words = self.said + self._spelt(self.words).rstrip("\N{REPLACEMENT CHARACTER}")
+        drawn = tuple(self.drawn)
+        return Progress(self.row >= 0, words, self.num_images, self._partial(), self._usage(), drawn)
+
+    def _spelt(self, ids: list[int]) -> str:
+        return self.walk.text.tokenizer.decode(ids)
+
+    def _image_ended(self, frame: ImageFrame | None) -> None:
+        assert frame is not None  # it was being drawn
+        self.num_images += 1
+        if self.request.mode == "auto":
+            self.drawn.append(ImagePart(frame, self._codes(frame)))
 
     def _partial(self) -> Partial | None:
         if not self.node.drawing:
@@ -277,3 +296,8 @@ class Sequence:
         prompt = Stretch.of(render(messages, self.walk.layout, self.walk.text, self.walk.reading, prompt=True))
         prompt.places[-1] = self.node.place
         return prompt
+
+
+def _against(request: Request) -> Seq[Message]:
+    """What guidance leads away from."""
+    return prompts.dropped(request.messages) if request.against is None else request.against
