@@ -24,6 +24,7 @@ from illume.cli.options import (
     TopKOption,
     TopPOption,
 )
+from illume.cli.serving import serve
 from illume.cli.terminal import answer, converse
 from illume.core.errors import UsageError
 
@@ -70,6 +71,7 @@ def train(
 
 
 app.command()(draw)
+app.command()(serve)
 
 
 @app.command()

@@ -32,7 +32,7 @@ def decode(source: str | Path | bytes, where: str = "", *, max_pixels: int = MAX
     if not data:
         raise DataError(f"{where}: an empty file, not an image")
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             _check_shape(image, where, max_pixels)
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image), where)
@@ -108,7 +108,8 @@ def _read(path: Path, where: str) -> bytes:
         raise DataError(f"{where!r:.200}: cannot be read: {error}") from error
 
 
-def _formats() -> list[str]:
+def formats() -> list[str]:
+    """The kinds of files that are opened, as Pillow calls them."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]  # AVIF is not in every build of Pillow
 

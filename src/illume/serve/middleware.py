@@ -1,0 +1,184 @@
+"""What surrounds every request: its id, its line in the log, keys, origins, limits of bodies; it knows no endpoint.
+
+All of it is plain ASGI: nothing stands between an answer and its client's leaving.
+"""
+
+import asyncio
+import ipaddress
+import re
+import time
+import uuid
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from illume.serve import logs
+from illume.serve.errors import ApiError, ClientGoneError, internal
+from illume.serve.notes import notes_of
+from illume.serve.service import Service
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OPEN = ("/", "/health")  # and /static/: what needs no key
+_GONE = 499
+
+
+class Watch:
+    """Gives each request an id, logs it, counts it, and turns what goes wrong into an answer."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        notes = notes_of(scope)
+        notes["request_id"] = _request_id(Headers(scope=scope))
+        began, status = time.monotonic(), 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = notes["request_id"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except ClientGoneError:
+            status = _GONE
+        except Exception as error:
+            logs.event("request_failed", logs.logging.ERROR, error, request_id=notes["request_id"])
+            if not status:
+                await internal().response()(scope, receive, watched)
+        finally:
+            self._tell(scope, status or _GONE, time.monotonic() - began)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        endpoint = _endpoint(scope)
+        self.service.metrics.requests.labels(endpoint, str(status)).inc()
+        self.service.metrics.request_seconds.labels(endpoint).observe(seconds)
+        fields = {"method": scope["method"], "path": endpoint, "status": status, "seconds": round(seconds, 4)}
+        logs.event("request", **fields, **notes_of(scope))
+
+
+class Gate:
+    """Lets in who has a key and comes from a page that may ask; nothing of a body is read before."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            self._check(scope)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        try:
+            self.service.enter()
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+            return
+        try:
+            await Bodies(self.app, self.service)(scope, receive, send)
+        finally:
+            self.service.leave()
+
+    def _check(self, scope: Scope) -> None:
+        headers, path = Headers(scope=scope), scope["path"]
+        _check_page(headers, self.service)
+        if path in _OPEN or path.startswith("/static/"):
+            return
+        number = self.service.keys.number_of(headers.get("authorization"))
+        if number is None:
+            challenge = {"WWW-Authenticate": "Bearer"}
+            raise ApiError(401, "send a key of this server: Authorization: Bearer KEY", headers=challenge)
+        if number:
+            notes_of(scope)["key"] = number
+
+
+class Bodies:
+    """Bodies of bounded size that arrive in bounded time."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self.limits = service.limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; ApiError 413 or 408 is raised where its body is read."""
+        length = Headers(scope=scope).get("content-length", "0")
+        if length.isdecimal() and int(length[:20]) > self.limits.body:
+            await self._too_large().response()(scope, receive, send)
+            return
+        until = time.monotonic() + self.limits.upload_seconds
+        size, whole = 0, False
+
+        async def bounded() -> Message:
+            nonlocal size, whole
+            if whole:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+            except TimeoutError as error:
+                raise ApiError(408, "the body did not arrive in time") from error
+            size += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if size > self.limits.body:
+                raise self._too_large()
+            return message
+
+        await self.app(scope, bounded, send)
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, f"a request may have at most {self.limits.body:,} bytes", headers={"Connection": "close"})
+
+
+def _check_page(headers: Headers, service: Service) -> None:
+    """ApiError 403 for a page of another origin, and for a name of this host that somebody else made up.
+
+    A browser says where a page comes from. Without keys, a page could have its own name lead here (DNS rebinding).
+    """
+    host, origin = headers.get("host", ""), headers.get("origin")
+    allowed = service.settings.cors
+    if origin is not None and "*" not in allowed and origin not in allowed and urlsplit(origin).netloc != host:
+        raise ApiError(403, "this server does not answer to pages of other origins (--cors allows them)")
+    if not service.keys and _is_loopback(service.settings.host) and host and not _is_loopback(_name(host)):
+        raise ApiError(403, "without keys, this server answers to localhost alone")
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+
+def _endpoint(scope: Scope) -> str:
+    """The path of the route that was taken: a path that someone made up is no name for a figure, nor for a log."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else "other"
