@@ -18,8 +18,9 @@ from illume.generate.abilities import Ability, Settings, request_of
 from illume.generate.coded import Coder
 from illume.generate.draw import Painter, drawn
 from illume.generate.engine import Engine
-from illume.generate.folder import Drawing, Generation, Parts, load_parts, model_inside, save_parts
-from illume.generate.hub import download, push
+from illume.generate.folder import Drawing, Generation, Parts, load_parts, save_parts
+from illume.generate.hub import push
+from illume.generate.named import model_folder
 from illume.generate.painting import Drawn
 from illume.generate.request import Pixels, Request, Result, Sampling
 from illume.generate.shown import Turn, conversation, fitted, pixels_of, seen
@@ -42,13 +43,13 @@ _PAINTED_TOGETHER = 64
 
 
 def load(name: str | Path, device: str = "auto", dtype: str = "auto", strict: bool = False) -> "Illume":
-    """The model of a folder, its own or its run's, or of a hub name.
+    """The model of a folder, its own or its run's, one that comes with ILLUME ("nano"), or one of the hub.
 
     `strict`: everything that is asked at once gives bit for bit what it gives alone; slower. ModelError where it is no
     model, incomplete, or of another format or version.
     """
     where = pick_device(device)
-    folder = model_inside(Path(name)) if Path(name).exists() else download(str(name))
+    folder = model_folder(name)
     return Illume(load_parts(folder, where, pick_dtype(dtype, where)), folder=folder, strict=strict)
 
 

@@ -42,9 +42,11 @@ def test_a_run_and_its_model_are_scored_alike(run: Path, tmp_path: Path, monkeyp
 
 def test_a_model_without_its_recipe_is_refused(run: Path, tmp_path: Path) -> None:
     (run / "model" / "recipe.yaml").unlink()
-    for folder in (run, run / "model", tmp_path / "nothing"):
+    for folder in (run, run / "model"):
         with pytest.raises(ModelError, match="without its recipe"):
             score.score_folder(str(folder), [], device="cpu")
+    with pytest.raises(ModelError, match="neither a folder nor"):
+        score.score_folder(str(tmp_path / "nothing"), [], device="cpu")
 
 
 def test_the_hash_is_of_what_the_model_depends_on() -> None:

@@ -179,6 +179,21 @@ def score(
     answer(card, as_json, text=None)
 
 
+@app.command()
+def pack(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's model in half precision, with its recipe and scores in PROVENANCE.json: small, to give away."""
+    from illume.recipes.pack import pack as write
+
+    provenance = write(run, out)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    told = {"folder": str(out), "bytes": size, "config_hash": provenance["config_hash"]}
+    answer(told, as_json, text=f"{out}: {size / 1e6:.1f} MB")
+
+
 @data_app.command("check")
 def data_check(
     path: Annotated[Path, typer.Argument(help="A data set of any kind: docs/data.md.")],

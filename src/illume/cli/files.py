@@ -66,7 +66,7 @@ def save_some(images: Sequence[Any | None], out: Path) -> list[Path | None]:
 
 
 def load_model(model: str, device: str) -> "Illume":
-    """The model of a folder, of a run's folder, or of a hub name."""
+    """The model of a folder, of a run's folder, or of a name."""
     from illume.api import load
 
     return load(model, device=device)

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A model folder, a run folder, or a name on the hub.")
+    str,
+    typer.Argument(metavar="MODEL", help="A model folder, a run folder, nano (it comes along), or a name on the hub."),
 ]
 ImageOption = Annotated[Path, typer.Option("--image", "-i", help="The image to look at.")]
 OutOption = Annotated[

@@ -60,7 +60,7 @@ def enhance(model: str, settings: Settings, out: Path | None = None, only: Only 
     init_from_env(pick_device(settings.device))
     try:
         base = Base.find(model)
-        folder = out or base.run.with_name(f"{base.run.name}-enhanced")
+        folder = out or beside(model, base)
         if only is not None and only not in settings.course.steps:
             raise ConfigError(
                 f"{settings.method} has no step {only!r}: its steps are {', '.join(settings.course.steps)}"
@@ -76,6 +76,13 @@ def enhance(model: str, settings: Settings, out: Path | None = None, only: Only 
         return _finish(base, settings, folder, cards)
     finally:
         close()
+
+
+def beside(model: str, base: Base) -> Path:
+    """Where a run's rounds go if nobody says. ConfigError for a model that is not of a folder here."""
+    if not Path(model).exists():
+        raise ConfigError(f"{model}: there is no run here for its rounds to stand beside: say where, with --out FOLDER")
+    return base.run.with_name(f"{base.run.name}-enhanced")
 
 
 @dataclass

@@ -21,6 +21,7 @@ from illume.data.examples import Examples, Pictures
 from illume.data.records_source import RecordsSource
 from illume.encode import weights_hash
 from illume.generate.folder import Parts, load_parts
+from illume.generate.named import model_folder
 from illume.models.lora import add_lora
 from illume.recipes import parts
 from illume.recipes.data import OpenData, open_data
@@ -46,8 +47,8 @@ class Base:
 
     @classmethod
     def find(cls, name: str) -> "Base":
-        """Of a run's folder or a model's. ModelError where there is no recipe beside the model."""
-        model = find_model(Path(name))
+        """Of a run's folder, a model's, or its name. ModelError where there is no recipe beside the model."""
+        model = find_model(model_folder(name))
         return cls(model.parent, model, load_yaml(model / RECIPE_FILE, Recipe))
 
 

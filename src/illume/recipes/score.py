@@ -17,6 +17,7 @@ from illume.eval.subject import ModelSubject
 from illume.eval.task import Example, Task
 from illume.eval.tasks import folder_tasks, record_tasks, world_tasks
 from illume.generate.folder import model_inside
+from illume.generate.named import model_folder
 from illume.models.tokenizer import VisionTokenizer
 from illume.recipes.data import open_data, open_folder
 from illume.recipes.folder import naming
@@ -28,12 +29,12 @@ CONTRAST = "contrast"  # in a run's folder: what compares pictures with texts
 
 
 def score_folder(model: str, overrides: Sequence[str], out: Path | None = None, device: str = "auto") -> dict[str, Any]:
-    """The scorecard of a run's folder or a model's folder, as it stands in scorecard.json; written to `out` if given.
+    """The scorecard of a model (its folder, its run's, or a name), as in scorecard.json; written to `out` if given.
 
     overrides: `score.num_items=24`, `data.path=...` (where the images are now). Seconds and memory are those of this
     scoring. ModelError where the folder holds no model, or one without its recipe: what to ask it is not known then.
     """
-    folder = find_model(Path(model))
+    folder = find_model(model_folder(model))
     recipe = load_yaml(folder / RECIPE_FILE, Recipe)
     illume = load(folder, device=device)
     card, _ = score_model(illume, override(recipe, overrides), folder.parent)

@@ -25,12 +25,15 @@ from illume.data.examples import Pictures, messages
 from illume.data.json_text import lines_of, parse_line
 from illume.data.metadata import METADATA, read_image_folder
 from illume.data.records import Record, validate
+from illume.eval.scorecard import ABILITIES
 from illume.generate.folder import TOKENIZER, check_folder, model_inside
-from illume.generate.hub import download, is_name
+from illume.generate.hub import is_name
+from illume.generate.named import built_in, model_folder
 from illume.models.convert import read_unified_config
 from illume.models.tokenizing import stored_grids
 from illume.recipes.blueprint import blueprint
 from illume.recipes.catalog import resolve
+from illume.recipes.pack import read_provenance
 from illume.recipes.recipe import Recipe
 from illume.train.callbacks import rule_table
 from illume.train.optim import parameter_table
@@ -55,7 +58,7 @@ class Description:
 
 def describe(what: str, overrides: Sequence[str] = (), limit: int = 3) -> Description:
     """A recipe (name, FILE.py:FUNCTION, config.yaml), a model (its folder, its run's, or a hub name), or records (a
-    records.jsonl or an imagefolder).
+    records.jsonl or an imagefolder). With a recipe whose model comes with ILLUME: where that is, and its scores.
 
     Overrides are a recipe's; records take `model=MODEL`, whose vocabulary they are then shown in. `limit`: how many
     records. UsageError where there is nothing of that name, ModelError where the hub gives no such model.
@@ -64,19 +67,17 @@ def describe(what: str, overrides: Sequence[str] = (), limit: int = 3) -> Descri
     if _is_model(what):
         if overrides:
             raise UsageError(f"{what} is a model, and takes no overrides: {', '.join(overrides)}")
-        return describe_model(_model_folder(what))
+        return describe_model(model_folder(what))
     if path.suffix == ".jsonl" or any((path / name).is_file() for name in METADATA):
         return describe_records(path, limit, _model_among(overrides))
-    return describe_recipe(resolve(what, overrides))
+    shown = describe_recipe(resolve(what, overrides))
+    weights = None if overrides else built_in(what)
+    return shown if weights is None else _with_weights(shown, what, weights)
 
 
 def _is_model(what: str) -> bool:
     named = is_name(what) and Path(what).suffix not in _FILES
     return named or (model_inside(Path(what)) / "config.json").is_file()
-
-
-def _model_folder(name: str) -> Path:
-    return download(name) if is_name(name) else model_inside(Path(name))
 
 
 def describe_recipe(recipe: Recipe) -> Description:
@@ -101,6 +102,16 @@ def describe_recipe(recipe: Recipe) -> Description:
         _range_table(ranges),
     ]
     return Description(data, Group(*shown))
+
+
+def _with_weights(recipe: Description, name: str, folder: Path) -> Description:
+    """A recipe, and the model that comes with ILLUME under its name."""
+    made = read_provenance(folder)
+    card = made["scorecard"]
+    scores = {ability: card[ability]["score"] for ability in ABILITIES if ability in card}
+    told = {"folder": str(folder), **{key: made[key] for key in ("command", "config_hash", "seed", "version")}}
+    weights = {**told, "scores": scores}
+    return Description({**recipe.data, "weights": weights}, Group(recipe.text, tree(f"the model {name}", weights)))
 
 
 def describe_model(folder: Path) -> Description:
@@ -197,7 +208,7 @@ def _model_among(overrides: Sequence[str]) -> Path | None:
         raise UsageError(f"records take model=MODEL and nothing else, not {', '.join(unknown)}")
     if not overrides:
         return None
-    return _model_folder(overrides[-1].removeprefix("model="))
+    return model_folder(overrides[-1].removeprefix("model="))
 
 
 def _records(path: Path) -> Iterator[Record]:
