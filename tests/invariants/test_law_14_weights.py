@@ -10,13 +10,16 @@ import torch
 
 import illume
 from fixtures.packed import make_run
+from illume.core.streams import stream
 from illume.generate.named import BUILT_IN
 from illume.recipes.catalog import resolve
 from illume.recipes.pack import PROMPTS, pack, read_packed, read_provenance, says
 from illume.recipes.recipe import WorldData
 from illume.recipes.score import recipe_hash
-from illume.world import oracle
+from illume.world import NANO, WorldConfig, caption, oracle, sample_scene
 from illume.world.language import understand
+from illume.world.render import render
+from illume.world.verdicts import holds
 
 LARGEST = 15_000_000  # bytes of one model's folder in the repository
 ALIKE = 0.8  # of the answers: another machine's rounding may tip a draw over, and all codes after it
@@ -61,9 +64,22 @@ def test_what_nano_draws_is_what_was_asked_for() -> None:
     data = resolve("nano").data
     assert isinstance(data, WorldData)
     pictures = illume.load("nano", device="cpu", dtype="float32").draw(PROMPTS)
-    specs = [understand(prompt) for prompt in PROMPTS]
-    right = [oracle.check(np.asarray(p), s, data.world).overall for p, s in zip(pictures, specs, strict=True)]
-    assert np.mean(right) >= 0.5
+    assert shown([np.asarray(picture) for picture in pictures], PROMPTS, data.world) >= 0.5
+
+
+def shown(pictures: Sequence[np.ndarray], texts: Sequence[str], world: WorldConfig) -> float:
+    """The share of pictures that show their text."""
+    pairs = zip(pictures, texts, strict=True)
+    return float(np.mean([holds(oracle.check(picture, understand(text), world)) for picture, text in pairs]))
+
+
+def test_the_check_catches_pictures_that_show_something_else() -> None:
+    scenes = [sample_scene(NANO, "test", number) for number in range(4)]
+    texts = [caption(scene, NANO, stream(number), "test").text for number, scene in enumerate(scenes)]
+    pictures = [render(scene, NANO) for scene in scenes]
+    assert shown(pictures, texts, NANO) == 1
+    assert shown([np.full_like(picture, 240) for picture in pictures], texts, NANO) == 0
+    assert shown([np.roll(picture, 32, axis=1) for picture in pictures], texts, NANO) < 0.5
 
 
 @pytest.fixture(scope="module")
