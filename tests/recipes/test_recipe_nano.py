@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from illume.recipes.blueprint import blueprint
 from illume.recipes.catalog import resolve
 from illume.recipes.data import OpenData, open_data
 from illume.recipes.recipe import Recipe
+from illume.recipes.score import tasks_of
 from illume.vocab.messages import ImageFrame
 from illume.vocab.text import PLAIN, TextFormat, train_byte_bpe
 
@@ -68,3 +71,18 @@ def test_a_world_without_inpainting_says_nothing_of_it() -> None:
     assert "regions" not in opened.shown
     assert not any("mask" in text for text in opened.texts())
     assert any("mask" in text for text in data().texts())
+
+
+def test_a_source_that_weighs_nothing_is_not_opened() -> None:
+    nothing = [f"stages.{n}.mixture.inpaint=0" for n in (1, 2)]
+    recipe = override(nano(), ["data.num_scenes=8", *nothing])
+    opened = open_data(recipe)
+    assert "inpaint" not in opened.sources
+    assert not any("mask" in text for text in opened.texts())
+    assert {"draw", "edit"} < {source.name for source in opened.mixture(recipe.stages[2]).sources}
+    assert "inpaint" not in {type(task).__name__.lower() for task in tasks_of(recipe, cast(Any, None), Path())}
+    assert recipe.tokenizer_stage.mixture["regions"] > 0
+    assert opened.seen(recipe.tokenizer_stage)["regions"] == recipe.tokenizer_stage.mixture["regions"]
+    misspelt = override(recipe, ["stages.2.mixture={draw: 1.0, inpainting: 0}"])
+    with pytest.raises(ConfigError, match="inpainting"):
+        opened.mixture(misspelt.stages[2])

@@ -22,7 +22,7 @@ from illume.data.records import TaskName
 from illume.data.records_source import RecordsFile, RecordsSource
 from illume.data.sources import Images, Source
 from illume.data.world_images import WorldImages
-from illume.data.world_source import PartedSource, WorldSource
+from illume.data.world_source import PartedSource, WorldSource, WorldTask
 from illume.models.vision_encoder import PretrainedEncoderConfig
 from illume.recipes.recipe import FolderData, MixedData, Recipe, RecordsData, SourceConfig, WorldData
 from illume.train.stage import Stage
@@ -41,7 +41,8 @@ class OpenData:
 
     `groups` are names that stand for several sources, and `shown_groups` for several of `shown`, each with its share.
     `parted`: of what is held out of collections, beside what is trained on; None for data that are split otherwise.
-    `rounds`: names of sources that came after the vocabulary.
+    `rounds`: names of sources that came after the vocabulary. `unopened`: names of sources that there would be if a
+    stage took anything of them.
     """
 
     sources: Mapping[str, Source]
@@ -51,10 +52,11 @@ class OpenData:
     shown_groups: Mapping[str, Shares] = field(default_factory=dict)
     parted: Parted | None = None
     rounds: Collection[str] = ()
+    unopened: Collection[str] = ()
 
     def mixture(self, stage: Stage) -> Mixture:
         """A stage's mixture. ConfigError where it names a source that is not there."""
-        weights = _expanded(stage, stage.mixture, self.sources, self.groups)
+        weights = self._expanded(stage)
         return Mixture([(self.sources[name], weight) for name, weight in weights.items()], stage.seed)
 
     def image_loader(self, stage: Stage, share: Share) -> ImageLoader:
@@ -65,14 +67,15 @@ class OpenData:
 
     def seen(self, stage: Stage) -> Shares:
         """The sources of `shown` that such a stage learns from."""
-        return _expanded(stage, stage.mixture or dict.fromkeys(self.shown, 1.0), self.shown, self.shown_groups)
+        named = stage.mixture or dict.fromkeys(self.shown, 1.0)
+        return _expanded(stage, named, self.shown, self.shown_groups, self.unopened)
 
     def images(self, stages: Sequence[Stage], reading: Reading = "features") -> list[Images]:
         """The images whose codes these stages need, each collection once: those that are drawn somewhere.
 
         All of them where images are read as codes too; where nothing is drawn at all, one, for the shape of its codes.
         """
-        used = {name for stage in stages for name in _expanded(stage, stage.mixture, self.sources, self.groups)}
+        used = {name for stage in stages for name in self._expanded(stage)}
         by_name: dict[str, Images] = {}
         drawn: dict[str, set[str]] = {}
         for source in (self.sources[name] for name in sorted(used)):
@@ -98,6 +101,9 @@ class OpenData:
                 for message in messages(source.record(index), pictures):
                     yield from (part.text for part in message.parts if isinstance(part, TextPart))
 
+    def _expanded(self, stage: Stage) -> Shares:
+        return _expanded(stage, stage.mixture, self.sources, self.groups, self.unopened)
+
 
 def open_data(recipe: Recipe) -> OpenData:
     """The data a recipe names, with the records of its self-enhancement rounds."""
@@ -113,7 +119,9 @@ def open_data(recipe: Recipe) -> OpenData:
 def _open(recipe: Recipe) -> OpenData:
     match recipe.data:
         case WorldData():
-            return _open_world(recipe.data, recipe.image_size, {name for s in recipe.stages for name in s.mixture})
+            seeing = (recipe.encoder_stage, recipe.tokenizer_stage, recipe.pixel_stage)
+            shown = {name for stage in seeing if stage is not None for name in stage.mixed}
+            return _open_world(recipe.data, recipe.image_size, {name for s in recipe.stages for name in s.mixed}, shown)
         case FolderData():
             return _open_folder(recipe.data, recipe.image_size)
         case RecordsData():
@@ -130,9 +138,9 @@ def enlarged(recipe: Recipe, times: int) -> Recipe:
     return replace(recipe, image_size=size, data=data)
 
 
-def _open_world(data: WorldData, size: int, mixed: Collection[str]) -> OpenData:
-    """`mixed`: what the stages mix. Inpainting and edits in turns are there only where they are, for their words would
-    enter the vocabulary."""
+def _open_world(data: WorldData, size: int, mixed: Collection[str], seen: Collection[str]) -> OpenData:
+    """`mixed`: what the stages mix, `seen`: what is mixed of the images for encoder, tokenizer and painter. Inpainting
+    and edits in turns are sources only where they are mixed, for their words would enter the vocabulary."""
     if data.world.size != size:
         raise ConfigError(f"image_size {size} is not the world's: data.world.size is {data.world.size}")
     images = WorldImages(data.world, "train", data.num_scenes, data.num_scenes)
@@ -144,13 +152,27 @@ def _open_world(data: WorldData, size: int, mixed: Collection[str]) -> OpenData:
         "nameless": WorldSource(nameless, "reconstruct"),
         "parted": PartedSource(nameless),
     }
-    if "inpaint" in mixed:
-        regions = WorldImages(data.world, "train", 0, name="regions-train", num_inpaintings=data.num_scenes)
-        sources["inpaint"] = shown["regions"] = WorldSource(regions, "inpaint")
-    if "edit_turns" in mixed:
-        chains = WorldImages(data.world, "train", 0, name="chains-train", num_chains=data.num_scenes)
-        sources["edit_turns"] = shown["turns"] = WorldSource(chains, "edit_turns")
-    return OpenData(sources, shown)
+    pictures: dict[WorldTask, str] = {
+        "inpaint": "regions",
+        "edit_turns": "turns",
+    }  # what those are called that are only seen
+    wanted = [task for task, name in pictures.items() if task in mixed or name in seen]
+    for task in wanted:
+        further = _further(data, task)
+        shown[pictures[task]] = further
+        if task in mixed:
+            sources[task] = further
+    unopened = {*pictures, *pictures.values()} - sources.keys() - shown.keys()
+    return OpenData(sources, shown, unopened=unopened)
+
+
+def _further(data: WorldData, task: WorldTask) -> WorldSource:
+    """Inpainting, or edits in turns, of images of their own."""
+    if task == "inpaint":
+        images = WorldImages(data.world, "train", 0, name="regions-train", num_inpaintings=data.num_scenes)
+    else:
+        images = WorldImages(data.world, "train", 0, name="chains-train", num_chains=data.num_scenes)
+    return WorldSource(images, task)
 
 
 def open_folder(data: FolderData, size: int) -> ImageFolder:
@@ -233,9 +255,16 @@ def _check_captions(recipe: Recipe, data: OpenData, opened: Mapping[str, OpenCol
             )
 
 
-def _expanded(stage: Stage, named: Shares, sources: Mapping[str, Source], groups: Mapping[str, Shares]) -> Shares:
+def _expanded(
+    stage: Stage,
+    named: Shares,
+    sources: Mapping[str, Source],
+    groups: Mapping[str, Shares],
+    unopened: Collection[str],
+) -> Shares:
     """Weights by source, of a mixture that may name groups; what weighs 0 is out. ConfigError for a name of neither."""
-    unknown = sorted(set(named) - set(sources) - set(groups))
+    out = {name for name in unopened if named.get(name) == 0}
+    unknown = sorted(set(named) - set(sources) - set(groups) - out)
     if unknown:
         known = ", ".join(dict.fromkeys((*sources, *groups)))
         raise ConfigError(f"stage {stage.name!r} mixes {', '.join(unknown)}; this data has {known}")

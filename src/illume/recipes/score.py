@@ -65,7 +65,7 @@ def tasks_of(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
     """The benchmarks that the recipe's data have: of a mixture or of records, those of what is held out of them."""
     match recipe.data:
         case WorldData():
-            learnt = {name for stage in recipe.stages for name in stage.mixture}
+            learnt = {name for stage in recipe.stages for name in stage.mixed}
             return world_tasks(recipe.data.world, recipe.score.num_items, learnt)
         case FolderData():
             images = open_folder(recipe.data, recipe.image_size)

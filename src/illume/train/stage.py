@@ -105,3 +105,8 @@ class Stage:
             raise ValueError(f"stage {self.name!r}: clip must be positive (none: no clipping), not {self.clip}")
         if any(weight < 0 for weight in self.mixture.values()):
             raise ValueError(f"stage {self.name!r}: a weight of the mixture is negative: {self.mixture}")
+
+    @property
+    def mixed(self) -> tuple[str, ...]:
+        """What its mixture takes anything of: an override can leave a source out in no other way than by 0."""
+        return tuple(name for name, weight in self.mixture.items() if weight > 0)
