@@ -21,6 +21,7 @@ from illume.generate.rows import Mark, Rows, marks_of
 from illume.generate.runner import Job, Runner
 from illume.generate.seeing import Seen
 from illume.generate.sequence import Sequence, Stretch, Walk
+from illume.generate.tier import AUTO, pick_tier
 from illume.models.unified import Unified
 from illume.vocab.layout import VocabLayout
 from illume.vocab.text import TextFormat
@@ -39,8 +40,9 @@ class Engine:
     differ where the sampling margin is smaller than the logits' rounding error. `paint` turns drawn codes into pixels;
     it is needed where the model is to look at what it drew (mode "auto"); with a `painting` executor it does so there
     while the other rows go on. With `tokenize`, from pixels to codes, images are read as codes: for a model that was
-    trained so. `parallel`: up to so many codes of an image are drafted, and read in one forward; drawings keep their
-    distribution, seeds not their ids.
+    trained so. `tier`: how fast and how exactly it computes (tier.py), for good; "auto" is the model's own dtype, and
+    all that strict mode has. `parallel`: up to so many codes of an image are drafted, and read in one forward; drawings
+    keep their distribution, seeds not their ids.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Engine:
         painting: Executor | None = None,
         tokenize: Tokenize | None = None,
         strict: bool = False,
+        tier: str = AUTO,
         parallel: int = 0,
     ) -> None:
         if rows < 1 or chunk < 1:
@@ -65,7 +68,11 @@ class Engine:
         self._read_at_once = read_at_once
         self._walk = Walk(layout, text, "features" if tokenize is None else "codes")
         self._tokenize = tokenize
-        self._runner = Runner(model, rows, max_length, chunk, strict)
+        if strict and tier != AUTO:
+            raise RequestError(f"strict mode is the model's own forward: it has no tier {tier!r}")
+        weight = model.embedding.text
+        chosen = None if strict else pick_tier(tier, weight.device, weight.dtype)
+        self._runner = Runner(model, rows, max_length, chunk, chosen)
         self._choose = Chooser(self._runner, layout, max_length)
         self._parallel = Parallel(self._runner, self._walk, parallel) if parallel else None
         self._seen = Seen(self._runner)
@@ -166,6 +173,8 @@ class Engine:
     def _admit(self) -> None:
         """Give rows to waiting requests, first come first served, and let them begin to read."""
         admitted = []
+        if self._waiting and not self._live and self._runner.follow():
+            self._rows = Rows(self._runner.rows)  # what rows hold is of other weights
         while self._waiting and self._waiting[0].rows <= self._rows.free:
             sequence = self._waiting.popleft()
             self._live[sequence.key] = sequence

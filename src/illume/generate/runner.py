@@ -15,6 +15,8 @@ from torch import Tensor
 from illume.generate.cache import StaticCache
 from illume.generate.request import Pixels
 from illume.generate.sequence import Features, Stretch
+from illume.generate.steps import Steps
+from illume.generate.tier import Tier
 from illume.models.unified import Unified
 from illume.models.vision_encoder import VisionEncoder
 from illume.vocab.layout import Place
@@ -77,17 +79,17 @@ class _Rows:
 class Runner:
     """A model with a fixed number of rows.
 
-    Fast: a forward covers the rows that need it and as much of the cache as they fill. Strict: every forward has one
-    of two shapes, all rows by one position or one row by `chunk` positions, over the whole cache, so that a row's
-    numbers are bit for bit the same whatever the others do.
+    With a `tier`, fast: a forward covers the rows that need it and as much of the cache as they fill. Without, strict:
+    it is the model's own, and every one has one of two shapes, all rows by one position or one row by `chunk`
+    positions, over the whole cache, so that a row's numbers are bit for bit the same whatever the others do.
     """
 
-    def __init__(self, model: Unified, rows: int, length: int, chunk: int, strict: bool) -> None:
+    def __init__(self, model: Unified, rows: int, length: int, chunk: int, tier: Tier | None) -> None:
         config, weight = model.config.decoder, model.embedding.text
         self.model = model
         self.rows = rows
         self.chunk = chunk
-        self.strict = strict
+        self.strict = tier is None
         self.device, self.dtype = weight.device, weight.dtype
         self.cache = StaticCache(
             rows,
@@ -95,11 +97,13 @@ class Runner:
             config.kv_heads,
             length,
             config.head_dim,
-            dtype=self.dtype,
+            dtype=self.dtype if tier is None else tier.stream_dtype(self.device),
             device=self.device,
-            stride=None if strict else STRIDE,
+            stride=None if tier is None else STRIDE,
         )
-        self.hidden = torch.zeros(rows, config.width, dtype=self.dtype, device=self.device)
+        self.steps = None if tier is None else Steps(model, tier, self.cache)
+        dtype = self.dtype if tier is None else tier.dtype
+        self.hidden = torch.zeros(rows, config.width, dtype=dtype, device=self.device)
 
     def grids(self, pixels: Pixels) -> tuple[Grid, ...]:
         """The grids of the features that the model reads from this image. ModelError where its size does not divide."""
@@ -118,6 +122,10 @@ class Runner:
                 levels = [level.unbind() for level in self.model.read(pixels)]
                 found |= {i: tuple(level[n] for level in levels) for n, i in enumerate(some)}
         return [found[i] for i in range(len(images))]
+
+    def follow(self) -> bool:
+        """Take over what has changed in the model's weights; whether anything has. Not while a row is in use."""
+        return self.steps is not None and self.steps.follow()
 
     def clear(self, row: int) -> None:
         """Let a row start over."""
@@ -199,9 +207,12 @@ class Runner:
         for row, count in zip(rows, counts, strict=True):
             reserved[row] = count
         positions = self.cache.reserve(reserved)
-        positions = torch.nn.functional.pad(positions, (0, width - positions.shape[1]), value=-1)
-        found = [[_NOWHERE if place is None else place for place in row] for row in places]
+        if positions.shape[1] < width:
+            positions = torch.nn.functional.pad(positions, (0, width - positions.shape[1]), value=-1)
         some = _Rows(self.cache, rows)
+        if self.steps is not None:
+            return self.steps(rows, ids, positions[some.index], places, slot_index, slot_embeds)
+        found = [[_NOWHERE if place is None else place for place in row] for row in places]
         return self.model(
             torch.tensor(ids, device=self.device),
             positions[some.index],
@@ -214,13 +225,13 @@ class Runner:
     def logits(self, rows: Sequence[int], ids: range) -> Float[Tensor, "b v"]:
         """Logits of a run of ids behind the last id of each of these rows; no other row of the head is read."""
         index = torch.tensor(rows, device=self.device)
-        if self.strict:
+        if self.steps is None:
             return self.model.head.logits(self.hidden, ids)[index]
-        return self.model.head.logits(self.hidden[index], ids)
+        return self.steps.logits(self.hidden[index], ids)
 
     def logits_of(self, hidden: Float[Tensor, "b d"], ids: range) -> Float[Tensor, "b v"]:
         """Logits of a run of ids in any states that a forward has shown."""
-        return self.model.head.logits(hidden, ids)
+        return (self.model.head if self.steps is None else self.steps).logits(hidden, ids)
 
 
 def _padded(row: list, width: int, value: object) -> list:

@@ -1,0 +1,190 @@
+"""Tiers by name, and engines built in them."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from fixtures.tiny_drawing import LARGE, ask, draw, edit, engine, tiny_model
+from illume.core.errors import ModelError, RequestError, UsageError
+from illume.generate.forward import Forward
+from illume.generate.steps import Decode, Recorded
+from illume.generate.tier import TIERS, Tier, pick_tier
+from illume.models.decoder import DecoderConfig
+from illume.models.lora import LoRAConfig, add_lora, lora_layers, merge_lora
+from illume.models.unified import Unified, UnifiedConfig
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_every_name_is_a_tier_of_that_name() -> None:
+    for name, tier in TIERS.items():
+        assert tier.name == name
+    assert TIERS["int8-compiled"] == Tier("int8", "compiled")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_auto_computes_as_the_model_was_loaded(dtype: torch.dtype) -> None:
+    found = pick_tier("auto", CPU, dtype)
+    assert found.dtype == dtype
+    assert found.mode == "eager"
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "said"),
+    [
+        ("int9", CPU, "near names: int8"),
+        ("bf16-graph", CPU, "only a CUDA device records graphs, not cpu; use 'bf16'"),
+        ("bf16-compiled", CUDA, "is for the CPU, not cuda; use 'bf16-graph'"),
+        ("int8", CUDA, "no int8 products for cuda"),
+    ],
+)
+def test_what_a_device_has_not_is_said(name: str, device: torch.device, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        pick_tier(name, device, torch.float32)
+
+
+def test_strict_mode_has_no_tier() -> None:
+    with pytest.raises(RequestError, match="strict mode is the model's own forward: it has no tier 'bf16'"):
+        engine(strict=True, tier="bf16")
+
+
+@pytest.mark.parametrize("tier", ["bf16", "int8", "int4"])
+def test_engines_of_every_tier_answer_all_kinds_of_requests(tier: str) -> None:
+    requests = [draw(seed=1, guidance=2.0), edit(seed=2), ask(seed=3)]
+    results = engine(rows=4, tier=tier).run(requests)
+    grids = [part.frame.grids for result in results[:2] for part in result.parts if hasattr(part, "frame")]
+    assert grids == [LARGE.grids, LARGE.grids]
+    assert [result.ids for result in results] == [result.ids for result in engine(rows=4, tier=tier).run(requests)]
+
+
+def test_quantised_tiers_refuse_widths_that_they_cannot_lay_out() -> None:
+    shape = DecoderConfig(width=16, layers=1, heads=2, kv_heads=2, head_dim=8, hidden=32)
+    model = tiny_model()
+    config = UnifiedConfig(shape, model.config.text_rows, model.config.vision_rows, model.config.code_ranges)
+    with pytest.raises(ModelError, match="int8 weights need inputs in multiples of 32"):
+        engine(model=Unified(config, model.vision_encoder).requires_grad_(False), tier="int8")
+
+
+def test_an_engine_leaves_the_model_as_it_was() -> None:
+    before = {name: tensor.clone() for name, tensor in tiny_model().state_dict().items()}
+    engine(rows=2, tier="int8").run([draw(seed=1)])
+    assert all(torch.equal(before[name], tensor) for name, tensor in tiny_model().state_dict().items())
+
+
+def trained(model: Unified) -> Unified:
+    """The model a step later."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    return model
+
+
+def check_engine_follows_its_model() -> None:
+    model = copy.deepcopy(tiny_model())
+    tested = engine(rows=4, model=model)
+    before = tested.run([draw(seed=1), draw(seed=2)])
+    trained(model)
+    after, fresh = (
+        tested.run([draw(seed=1), draw(seed=2)]),
+        engine(rows=4, model=model).run([draw(seed=1), draw(seed=2)]),
+    )
+    assert [one.ids for one in after] == [one.ids for one in fresh]
+    assert [one.ids for one in after] != [one.ids for one in before]
+
+
+def test_an_engine_follows_a_model_that_is_trained_between_requests() -> None:
+    check_engine_follows_its_model()
+
+
+def test_the_check_catches_an_engine_that_keeps_old_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("illume.generate.runner.Runner.follow", lambda self: False)
+    with pytest.raises(AssertionError):
+        check_engine_follows_its_model()
+
+
+def test_lora_is_merged_into_the_engines_copy_alone() -> None:
+    model = copy.deepcopy(tiny_model())
+    add_lora(model.decoder, LoRAConfig(rank=2))
+    for layer in lora_layers(model.decoder).values():
+        torch.nn.init.normal_(layer.lora_B, std=0.2)
+    found = engine(rows=4, model=model).run([draw(seed=1), edit(seed=2)])
+    assert lora_layers(model.decoder)
+    merge_lora(model.decoder)
+    assert [one.ids for one in found] == [
+        one.ids for one in engine(rows=4, model=model).run([draw(seed=1), edit(seed=2)])
+    ]
+
+
+# torch's compiler without its last stage: the traced function, run as it is; C++ would take half a minute. In a process
+# of its own, for it cannot trace functions whose shapes are checked, as they are here.
+COMPILED = """
+import torch
+from fixtures.tiny_drawing import ask, draw, edit, engine
+compile_ = torch.compile
+torch.compile = lambda step, **settings: compile_(step, backend="eager", **settings)
+requests = [draw(seed=1, guidance=2.0), edit(seed=2), ask(seed=3)]
+eager, compiled = engine(rows=4, tier="fp32"), engine(rows=4, tier="fp32-compiled")
+assert [one.ids for one in compiled.run(requests)] == [one.ids for one in eager.run(requests)]
+counts = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+assert counts <= 4, f"{counts} graphs, not one for each of 2 and 4 rows and 64 and 128 positions"
+"""
+
+
+def test_a_compiled_step_is_traced_whole_and_answers_as_eager() -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.cuda
+def test_recorded_steps_answer_as_eager_ones() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("recording a CUDA graph needs a CUDA device: none here")
+    model = copy.deepcopy(tiny_model()).cuda()
+    requests = [draw(seed=1, guidance=2.0), edit(seed=2), ask(seed=3)]
+    recorded = engine(rows=4, model=model, tier="fp32-graph").run(requests)
+    assert [one.ids for one in recorded] == [one.ids for one in engine(rows=4, model=model, tier="fp32").run(requests)]
+
+
+def test_a_recording_is_made_once_a_shape_and_takes_in_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bookkeeping around CUDA's recorder, which is replaced by one that remembers what was read and written."""
+    recorded: list[tuple[int, int]] = []
+
+    def step(ids: Tensor, positions: Tensor) -> Tensor:
+        return (ids + 10 * positions)[..., None].float()
+
+    class Graph:
+        def __init__(self, *given: Tensor) -> None:
+            self.given, self.output = given, step(*given)
+
+        def replay(self) -> None:
+            self.output.copy_(step(*self.given))
+
+    def record(self: Recorded, given: list[Tensor], caches: list[Tensor], offsets: Tensor, visible: int) -> object:
+        inputs = [one.clone() for one in given]
+        graph = Graph(*inputs)
+        recorded.append((len(inputs[0]), visible))
+        return graph, inputs, graph.output
+
+    monkeypatch.setattr(Recorded, "_record", record)
+    tested = Recorded(Decode(Forward(tiny_model(), Tier("fp32"), 8), 2))
+    for rows, visible in ((2, 4), (2, 4), (4, 4), (2, 5), (4, 4)):
+        ids, positions = torch.randint(9, (rows, 1)), torch.randint(9, (rows, 1))
+        found = tested(ids, positions, None, [torch.zeros(rows, 4, 9, 8)], torch.zeros(rows, 1, 4, dtype=int), visible)
+        assert torch.equal(found, step(ids, positions))
+    assert recorded == [(2, 4), (4, 4), (2, 5)]
+
+
+def test_the_engines_copy_knows_every_place() -> None:
+    model, forward = tiny_model(), Forward(tiny_model(), Tier("fp32"), 8)
+    assert model.places is not None
+    assert forward.place_table is not None
+    for place in [(0, 0, 0), (1, 3, 2), (0, 1, 3), None]:
+        expected = model.places(torch.tensor([[place or (-1, -1, -1)]]))[0, 0]
+        assert torch.equal(forward.place_table[forward.place(place)], expected)
