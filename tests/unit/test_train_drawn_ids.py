@@ -11,7 +11,7 @@ from illume.core.errors import DataError
 from illume.data.collate import collate
 from illume.data.drawings import Drawings
 from illume.data.pair_loader import no_image
-from illume.generate import engine as engine_module
+from illume.generate import choosing
 from illume.generate.draw import drawn
 from illume.generate.request import Sampling
 from illume.models import head as head_module
@@ -24,18 +24,21 @@ PROMPTS = ("a red circle", "two", "a green cross above a blue square")
 def drawn_by_engine(temperature: float, monkeypatch: pytest.MonkeyPatch) -> tuple[list, torch.Tensor]:
     """Drawings of two levels, and the log-probability of each of their codes under what the engine sampled from."""
     seen: list[torch.Tensor] = []
-    sample = engine_module.sample
+    sample = choosing.sample
 
-    def watched(logits: torch.Tensor, sampling: Sampling, uniforms: list[float]) -> torch.Tensor:
-        assert sampling == Sampling(temperature)
-        ids = sample(logits, sampling, uniforms)
+    def watched(
+        logits: torch.Tensor, samplings: list[Sampling], uniforms: list[float], *, strict: bool
+    ) -> torch.Tensor:
+        assert samplings == [Sampling(temperature)]
+        ids = sample(logits, samplings, uniforms, strict=strict)
         seen.append((logits / temperature).log_softmax(-1).gather(1, ids[:, None])[:, 0])
         return ids
 
-    monkeypatch.setattr(engine_module, "sample", watched)
+    monkeypatch.setattr(choosing, "sample", watched)
     asked = [draw(text, sampling={"image": Sampling(temperature)}, seed=i) for i, text in enumerate(PROMPTS)]
-    found = [drawn(result, 0).codes for result in engine(rows=len(PROMPTS)).run(asked)]
-    return found, torch.stack(seen, dim=1)  # in lockstep: each step of codes is one call for all rows
+    one = engine(rows=1)  # one drawing after another: what is seen comes in the order of the drawings
+    found = [drawn(result, 0).codes for request in asked for result in one.run([request])]
+    return found, torch.cat(seen).view(len(PROMPTS), -1)
 
 
 def check_agrees(temperature: float, given: float, monkeypatch: pytest.MonkeyPatch) -> None:
