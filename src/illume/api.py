@@ -24,6 +24,7 @@ from illume.generate.named import model_folder
 from illume.generate.painting import Drawn
 from illume.generate.request import Pixels, Request, Result, Sampling
 from illume.generate.shown import Turn, conversation, fitted, pixels_of, seen
+from illume.generate.tier import AUTO, check_strict, dtype_of, pick_tier
 from illume.images import ops
 from illume.images.given import ImageLike, opened
 from illume.images.masks import Box, masked
@@ -42,15 +43,22 @@ __all__ = [
 _PAINTED_TOGETHER = 64
 
 
-def load(name: str | Path, device: str = "auto", dtype: str = "auto", strict: bool = False) -> "Illume":
+def load(
+    name: str | Path, device: str = "auto", dtype: str = "auto", strict: bool = False, tier: str = AUTO
+) -> "Illume":
     """The model of a folder, its own or its run's, one that comes with ILLUME ("nano"), or one of the hub.
 
-    `strict`: everything that is asked at once gives bit for bit what it gives alone; slower. ModelError where it is no
-    model, incomplete, or of another format or version.
+    `strict`: everything that is asked at once gives bit for bit what it gives alone; slower. `tier`: how fast and how
+    exactly it writes, "fp32", "bf16", "int8", "int4-compiled"... (docs/speed.md); "auto" is its dtype. ModelError where
+    it is no model, incomplete, or of another format or version.
     """
     where = pick_device(device)
+    kind = pick_dtype(dtype, where) if dtype != "auto" else dtype_of(tier) or pick_dtype(dtype, where)
+    pick_tier(tier, where, kind)  # before the model is read
+    if strict:
+        check_strict(tier)
     folder = model_folder(name)
-    return Illume(load_parts(folder, where, pick_dtype(dtype, where)), folder=folder, strict=strict)
+    return Illume(load_parts(folder, where, kind), folder=folder, strict=strict, tier=tier)
 
 
 def load_session(path: str | Path, model: "Illume | str | Path") -> Session:
@@ -61,10 +69,11 @@ def load_session(path: str | Path, model: "Illume | str | Path") -> Session:
 class Illume:
     """A model ready to be used. `parts` are its networks and settings; `folder` is where it was loaded from."""
 
-    def __init__(self, parts: Parts, *, folder: Path | None = None, strict: bool = False) -> None:
+    def __init__(self, parts: Parts, *, folder: Path | None = None, strict: bool = False, tier: str = AUTO) -> None:
         self.parts = parts
         self.folder = folder
         self.strict = strict
+        self.tier = tier
         self.frame = ImageFrame(parts.tokenizer.grids(parts.image_size))
         self.painter = Painter(
             parts.tokenizer,
@@ -277,6 +286,7 @@ class Illume:
             "paint": self._paint,
             "tokenize": Coder(self.parts.tokenizer) if self.parts.reading == "codes" else None,
             "strict": self.strict,
+            "tier": self.tier,
         }
         return Engine(self.parts.model, self.parts.layout, self.parts.text, rows=rows, **(own | settings))
 

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import illume
 from fixtures.tiny_drawing import LARGE, ask, draw, edit, engine, tiny_model
-from illume.core.errors import ModelError, RequestError, UsageError
+from fixtures.tiny_model_folder import tiny_illume
+from illume.core.errors import ModelError, UsageError
 from illume.generate.forward import Forward
 from illume.generate.steps import Decode, Recorded
 from illume.generate.tier import TIERS, Tier, pick_tier
@@ -50,7 +52,7 @@ def test_what_a_device_has_not_is_said(name: str, device: torch.device, said: st
 
 
 def test_strict_mode_has_no_tier() -> None:
-    with pytest.raises(RequestError, match="strict mode is the model's own forward: it has no tier 'bf16'"):
+    with pytest.raises(UsageError, match="strict mode is the model's own forward: it has no tier 'bf16'"):
         engine(strict=True, tier="bf16")
 
 
@@ -132,7 +134,7 @@ requests = [draw(seed=1, guidance=2.0), edit(seed=2), ask(seed=3)]
 eager, compiled = engine(rows=4, tier="fp32"), engine(rows=4, tier="fp32-compiled")
 assert [one.ids for one in compiled.run(requests)] == [one.ids for one in eager.run(requests)]
 counts = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-assert counts <= 4, f"{counts} graphs, not one for each of 2 and 4 rows and 64 and 128 positions"
+assert counts <= 4, f"{counts} graphs, not one for each of 2 and 4 rows and 128 and 150 positions"
 """
 
 
@@ -188,3 +190,47 @@ def test_the_engines_copy_knows_every_place() -> None:
     for place in [(0, 0, 0), (1, 3, 2), (0, 1, 3), None]:
         expected = model.places(torch.tensor([[place or (-1, -1, -1)]]))[0, 0]
         assert torch.equal(forward.place_table[forward.place(place)], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("fp32", torch.float32), ("bf16-compiled", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_a_model_is_loaded_as_its_tier_multiplies(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    tiny_illume().save(tmp_path / "model")
+    loaded = illume.load(tmp_path / "model", device="cpu", tier=name)
+    assert loaded.parts.model.embedding.text.dtype == dtype
+    assert loaded.engine(rows=2).tier == TIERS[name]
+
+
+def test_a_tier_that_is_not_there_is_said_before_a_model_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no tier is called 'fast'"):
+        illume.load(tmp_path / "nothing", tier="fast")
+
+
+def test_strict_mode_with_a_tier_is_refused_before_a_model_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="it has no tier 'int8'"):
+        illume.load(tmp_path / "nothing", tier="int8", strict=True, device="cpu")
+
+
+@pytest.mark.parametrize("tier", ["fp32", "bf16", "int8", "int4"])
+def test_every_tier_drafts_codes_too(tier: str) -> None:
+    requests = [draw(seed=1, guidance=2.0), edit(seed=2), ask(seed=3)]
+    tested = engine(rows=4, tier=tier, parallel=4)
+    for request in requests:
+        tested.add(request)
+    steps, results = 0, []
+    while tested.busy:
+        results += tested.step()
+        steps += 1
+    ids = {one.key: one.ids for one in results}
+    assert [ids[n] for n in range(3)] == [one.ids for one in engine(rows=4, tier=tier, parallel=4).run(requests)]
+    assert steps < max(len(one) for one in ids.values()), "drafts that stay need fewer steps than there are ids"
+
+
+def test_a_model_draws_in_its_tier(tmp_path: Path) -> None:
+    tiny_illume().save(tmp_path / "model")
+    drawn = {
+        tier: illume.load(tmp_path / "model", dtype="float32", tier=tier).draw("a dot") for tier in ("int4", "fp32")
+    }
+    assert drawn["fp32"][0].tobytes() == tiny_illume().draw("a dot")[0].tobytes()
+    assert drawn["int4"][0].size == drawn["fp32"][0].size

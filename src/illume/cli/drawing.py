@@ -18,6 +18,7 @@ from illume.cli.options import (
     OutOption,
     SeedOption,
     TemperatureOption,
+    TierOption,
     TopKOption,
     TopPOption,
 )
@@ -94,6 +95,7 @@ def draw(
             min=1, help="An extension: let the model assess its drawing, and draw it again, so often at most."
         ),
     ] = None,
+    tier: TierOption = "auto",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -103,7 +105,7 @@ def draw(
     check_writable(out)
     settings = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     order = Order(wanted, n, seed, settings, out)
-    drawer = cache(lambda: load_model(model, device))
+    drawer = cache(lambda: load_model(model, device, tier))
     made = _plain(order, drawer()) if wish is None else _choosing(order, wish, drawer)
     files = [row["file"] for row in made.rows if row["file"] is not None]
     answer({"seed": seed, **made.about, "drawings": made.rows}, as_json, text="\n".join(files) or None)

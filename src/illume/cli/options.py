@@ -26,3 +26,7 @@ TopPOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one line of JSON.")]
+TierOption = Annotated[
+    str,
+    typer.Option(help="Speed: fp32, bf16, int8, int4; any of them with -compiled (it waits first) or -graph (CUDA)."),
+]

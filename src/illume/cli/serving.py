@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from illume.cli.options import DeviceOption, ModelArgument
+from illume.cli.options import DeviceOption, ModelArgument, TierOption
 from illume.core.errors import UsageError
 
 
@@ -41,6 +41,7 @@ def serve(
     strict: Annotated[
         bool, typer.Option("--strict", help="Answers are bit for bit the same in any company; slower.")
     ] = False,
+    tier: TierOption = "auto",
     device: DeviceOption = "auto",
 ) -> None:
     """Serve a model: OpenAI's API at /v1, a page to play in at / (docs/serving.md)."""
@@ -68,4 +69,4 @@ def serve(
         log_prompts=log_prompts,
         limits=limits,
     )
-    run(load(model, device, strict=strict), settings)
+    run(load(model, device, strict=strict, tier=tier), settings)

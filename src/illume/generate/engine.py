@@ -21,7 +21,7 @@ from illume.generate.rows import Mark, Rows, marks_of
 from illume.generate.runner import Job, Runner
 from illume.generate.seeing import Seen
 from illume.generate.sequence import Sequence, Stretch, Walk
-from illume.generate.tier import AUTO, pick_tier
+from illume.generate.tier import AUTO, check_strict, pick_tier
 from illume.models.unified import Unified
 from illume.vocab.layout import VocabLayout
 from illume.vocab.text import TextFormat
@@ -68,11 +68,11 @@ class Engine:
         self._read_at_once = read_at_once
         self._walk = Walk(layout, text, "features" if tokenize is None else "codes")
         self._tokenize = tokenize
-        if strict and tier != AUTO:
-            raise RequestError(f"strict mode is the model's own forward: it has no tier {tier!r}")
+        if strict:
+            check_strict(tier)
         weight = model.embedding.text
-        chosen = None if strict else pick_tier(tier, weight.device, weight.dtype)
-        self._runner = Runner(model, rows, max_length, chunk, chosen)
+        self.tier = None if strict else pick_tier(tier, weight.device, weight.dtype)
+        self._runner = Runner(model, rows, max_length, chunk, self.tier)
         self._choose = Chooser(self._runner, layout, max_length)
         self._parallel = Parallel(self._runner, self._walk, parallel) if parallel else None
         self._seen = Seen(self._runner)

@@ -16,7 +16,7 @@ from illume.generate.tier import Tier
 from illume.models.unified import Unified
 from illume.vocab.layout import Place
 
-LEAST_VISIBLE = 64  # a compiled step covers so many positions, or twice, four times... as many: few kinds of steps
+LEAST_VISIBLE = 128  # a compiled step covers so many positions, or twice, four times... as many: few kinds of steps
 _MOST = 1024  # kinds of steps over all engines; torch would stop at eight, taking them for an accident
 
 

@@ -56,6 +56,12 @@ TIERS: dict[str, Tier] = {
 }
 
 
+def check_strict(name: str) -> None:
+    """Strict mode is the model's own forward, which has no tiers. UsageError for any but "auto"."""
+    if name != AUTO:
+        raise UsageError(f"strict mode is the model's own forward: it has no tier {name!r}; leave one of them out")
+
+
 def pick_tier(name: str, device: torch.device, dtype: torch.dtype) -> Tier:
     """The tier of this name for a model of that dtype; "auto" computes in the model's own dtype and waits for nothing.
 
@@ -76,6 +82,11 @@ def pick_tier(name: str, device: torch.device, dtype: torch.dtype) -> Tier:
     if found.quantized and device.type not in _QUANTIZED[found.weights]:
         raise UsageError(f"tier {name!r}: there are no {found.weights} products for {device.type}; use 'bf16'")
     return found
+
+
+def dtype_of(name: str) -> torch.dtype | None:
+    """In which dtype a model is best loaded for the tier of this name; None: in any, for weights are quantised anew."""
+    return _DTYPES.get(name.partition("-")[0])
 
 
 _PLAIN: tuple[Weights, ...] = ("fp32", "fp16", "bf16")
