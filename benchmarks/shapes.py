@@ -63,7 +63,9 @@ def ours(shape: Shape, seed: int = 0, rows: int = 64) -> Illume:
     decoder = DecoderConfig(shape.width, shape.layers, shape.heads, shape.heads, head, shape.hidden)
     seeing = EncoderConfig(image_size=shape.pixels, patch=4, width=64, layers=1, heads=2, hidden=128)
     config = UnifiedConfig(decoder, start, layout.size - start, ((codes.start, codes.stop),), max_grid=shape.side)
-    level = LevelConfig(VQConfig(num_codes=shape.codes, dim=8), width=64, heads=2, hidden=128, blocks_out=1)
+    level = LevelConfig(
+        VQConfig(num_codes=shape.codes, dim=8, reservoir=shape.codes), width=64, heads=2, hidden=128, blocks_out=1
+    )
     tokenizer = VisionTokenizer(TokenizerConfig((level,)), build_encoder(seeing))
     painter = ConvolutionalPixelDecoder(ConvolutionalDecoderConfig(channels=(32, 64)), tokenizer.dims)
     model = Unified(config, build_encoder(seeing))

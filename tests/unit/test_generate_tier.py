@@ -234,3 +234,15 @@ def test_a_model_draws_in_its_tier(tmp_path: Path) -> None:
     }
     assert drawn["fp32"][0].tobytes() == tiny_illume().draw("a dot")[0].tobytes()
     assert drawn["int4"][0].size == drawn["fp32"][0].size
+
+
+@pytest.mark.parametrize("tier", ["fp32", "bf16", "int8", "int4"])
+def test_the_bytes_that_a_step_reads_are_those_of_its_weights(tier: str) -> None:
+    """Layers, and the head's rows of one level; scales, norms and padded outputs are small beside them."""
+    tested, model = engine(rows=2, tier=tier), tiny_model()
+    tested.run([draw(seed=1)])
+    layers = sum(one.numel() for name, one in model.decoder.named_parameters() if name.endswith("proj.weight"))
+    head = sum(run.stop - run.start for run in tested._runner.steps.forward.head.runs) * model.config.decoder.width
+    bits = {"fp32": 32, "bf16": 16, "int8": 8, "int4": 4}[tier]
+    weights = (layers * bits + head * max(bits, 8)) // 8
+    assert weights <= tested.weight_bytes < 1.6 * weights

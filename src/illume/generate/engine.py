@@ -133,6 +133,11 @@ class Engine:
         return Load(len(self._waiting), len(self._live), rows, rows - self._rows.free, self._reused)
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights that a step reads; of the head, those of the ids that were asked for so far."""
+        return self._runner.weight_bytes
+
+    @property
     def busy(self) -> bool:
         """Whether any request is waiting, under way, or finished and not handed out."""
         return bool(self._waiting or self._live or self._held)

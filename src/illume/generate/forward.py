@@ -152,6 +152,12 @@ class Forward(nn.Module):
         placed = places(grid[None])[0]
         return torch.cat((placed, placed.new_zeros(1, placed.shape[1]))).to(self.stream)
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights that a forward of one id a row reads: of tables a few rows, of the head some runs."""
+        parts = (self.layers, *self.head.runs.values())
+        return sum(one.numel() * one.element_size() for part in parts for one in part.buffers())
+
     def place(self, place: tuple[int, int, int] | None) -> int:
         """A level, row and column as a row of the table of places."""
         if place is None:

@@ -127,6 +127,14 @@ class Runner:
         """Take over what has changed in the model's weights; whether anything has. Not while a row is in use."""
         return self.steps is not None and self.steps.follow()
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights that a forward of one id a row reads, head included."""
+        if self.steps is not None:
+            return self.steps.forward.weight_bytes
+        read = (*self.model.decoder.parameters(), *self.model.head.parameters())
+        return sum(one.numel() * one.element_size() for one in read)
+
     def clear(self, row: int) -> None:
         """Let a row start over."""
         self.cache.clear(row)
