@@ -8,6 +8,7 @@ import pytest
 from fixtures.imagefolder import make_image_folder
 from fixtures.own_data import write_lines
 from fixtures.tiny_model_folder import tiny_illume
+from illume.api import Illume
 from illume.core.config import dump_yaml
 from illume.core.errors import ConfigError, ModelError
 from illume.eval.runner import Outcome
@@ -75,3 +76,4 @@ def test_data_say_which_abilities_are_measured(tmp_path: Path) -> None:
 def test_the_batch_is_as_large_as_the_recipe_says() -> None:
     assert score.with_rows(tiny_illume(), 5).parts.generation.rows == 5
     assert score.with_rows(tiny_illume(), 5).parts.model is tiny_illume().parts.model
+    assert score.with_rows(Illume(tiny_illume().parts, tier="int8"), 5).tier == "int8"

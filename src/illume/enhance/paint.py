@@ -110,7 +110,7 @@ def draw_missing(
             continue
         if not all((path / one.image).is_file() for one in block):
             # An engine of its own: what was drawn before must not show in the shapes of what is drawn now.
-            drawer = Illume(illume.parts, folder=illume.folder, strict=illume.strict)
+            drawer = Illume(illume.parts, folder=illume.folder, strict=illume.strict, tier=illume.tier)
             asked = [drawer.draw_request(one.prompt.text, one.seed, **painting.sampling) for one in block]
             made = [drawn(result, one.seed) for one, result in zip(block, drawer.run(asked), strict=True)]
             for one, codes, picture in zip(block, made, drawer.painter.pictures(made), strict=True):

@@ -57,8 +57,8 @@ def score_model(illume: Illume, recipe: Recipe, folder: Path) -> tuple[Scorecard
 
 def with_rows(illume: Illume, rows: int) -> Illume:
     """The same model, answering so many requests at a time."""
-    generation = replace(illume.parts.generation, rows=rows)
-    return Illume(replace(illume.parts, generation=generation), folder=illume.folder, strict=illume.strict)
+    parts = replace(illume.parts, generation=replace(illume.parts.generation, rows=rows))
+    return Illume(parts, folder=illume.folder, strict=illume.strict, tier=illume.tier)
 
 
 def tasks_of(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
