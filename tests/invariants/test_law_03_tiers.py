@@ -30,7 +30,7 @@ STEPS = (
 # The largest difference of a hidden state, of size 5 at most: float32 measured 5e-6.
 EXACT = 5e-5
 # Mean KL divergence of the next id in nats, for logits with a deviation of 1: measured 8e-5, 4.4e-4 and 5.7e-2. Errors
-# average out in a trained model's many more weights; `python -m benchmarks.draw --agreement MODEL` measures there.
+# average out in a trained model's many more weights; `python -m benchmarks.tiers MODEL` measures there.
 NEAR = {"bf16": 2e-4, "int8": 1e-3, "int4": 0.12}
 
 

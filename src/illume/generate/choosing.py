@@ -46,8 +46,9 @@ class Chooser:
             groups.setdefault((self._ids(sequence), filtered(sampling)), []).append(n)
         found = [0] * len(sequences)
         for (ids, _), members in groups.items():
-            chosen = self._together(self._choice(ids), [sequences[n] for n in members])
-            for n, id in zip(members, chosen, strict=True):
+            choice, group = self._choice(ids), [sequences[n] for n in members]
+            picked = self.pick(group, choice.ids, self._guided(choice, group))
+            for n, id in zip(members, picked, strict=True):
                 found[n] = id
         return found
 
@@ -56,11 +57,11 @@ class Chooser:
             return sequence.node.ids
         return _words(sequence.node.ids, self._layout)
 
-    def _together(self, choice: Choice, members: Seq[Sequence]) -> list[int]:
+    def pick(self, members: Seq[Sequence], ids: Int[Tensor, " v"], logits: Float[Tensor, "b v"]) -> list[int]:
+        """An id for each of rows that choose among the same `ids`, whose guided logits these are."""
         samplings = [one.request.sampling_of(one.node.region) for one in members]
         uniforms = [keyed_uniform(one.stream, len(one.written)) for one in members]
-        columns = sample(self._guided(choice, members), samplings, uniforms, strict=self._runner.strict)
-        return choice.ids[columns].tolist()
+        return ids[sample(logits, samplings, uniforms, strict=self._runner.strict)].tolist()
 
     def _guided(self, choice: Choice, members: Seq[Sequence]) -> Float[Tensor, "b v"]:
         """The logits of each row, those of images combined with their unconditional rows'."""

@@ -4,7 +4,7 @@ It knows requests, rows and what may come next, but not how a picture is painted
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
 from concurrent.futures import Executor
 
@@ -42,7 +42,7 @@ class Engine:
     while the other rows go on. With `tokenize`, from pixels to codes, images are read as codes: for a model that was
     trained so. `tier`: how fast and how exactly it computes (tier.py), for good; "auto" is the model's own dtype, and
     all that strict mode has. `parallel`: up to so many codes of an image are drafted, and read in one forward; drawings
-    keep their distribution, seeds not their ids.
+    keep their distribution, seeds not their ids. `chooser`: what chooses ids, for those who watch or replace choices.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Engine:
         strict: bool = False,
         tier: str = AUTO,
         parallel: int = 0,
+        chooser: Callable[[Runner, VocabLayout, int], Chooser] = Chooser,
     ) -> None:
         if rows < 1 or chunk < 1:
             raise RequestError(f"an engine needs one row and chunks of one id or more, not {rows} and {chunk}")
@@ -73,7 +74,7 @@ class Engine:
         weight = model.embedding.text
         self.tier = None if strict else pick_tier(tier, weight.device, weight.dtype)
         self._runner = Runner(model, rows, max_length, chunk, self.tier)
-        self._choose = Chooser(self._runner, layout, max_length)
+        self._choose = chooser(self._runner, layout, max_length)
         self._parallel = Parallel(self._runner, self._walk, parallel) if parallel else None
         self._seen = Seen(self._runner)
         self._rows = Rows(rows)
