@@ -5,9 +5,10 @@
 Fifteen at once, each again and again: drawings, edits with masks, chats with pictures, streamed and not; bursts beyond
 the queue; bad requests of some forty kinds; clients that vanish in the middle, send half a request, or read slowly.
 Goals: every request is answered whole or refused in OpenAI's shape, none with a 5xx but 503; the server's memory at the
-end at most 32 MB above that after its warm-up (medians of the last and the second fifth); with nobody left no answer
-open, no row busy, no socket kept; nothing wrong and no prompt in its log; at SIGTERM it finishes what it has begun,
-refuses what is new, and ends well. Without MODEL on a tiny random one. `--smoke` takes one minute, drain included.
+end at most 32 MB above that after its warm-up (medians of the last and the third fifth: until about then kernels are
+compiled for new shapes, and kept up to a number); with nobody left no answer open, no row busy, no socket kept; nothing
+wrong and no prompt in its log; at SIGTERM it finishes what it has begun, refuses what is new, and ends well. Without
+MODEL on a tiny random one. `--smoke` takes one minute, drain included.
 Linux only. Ends in one line of JSON.
 """
 

@@ -29,7 +29,7 @@ def open_files(process: int) -> int:
     return len(list(Path(f"/proc/{process}/fd").iterdir()))
 
 
-def growth(samples: Sequence[float], warm: float = 0.2, span: float = 0.2) -> float:
+def growth(samples: Sequence[float], warm: float = 0.4, span: float = 0.2) -> float:
     """How far the last stretch of a run stands above the one after its warm-up; medians of shares of all samples."""
     count = len(samples)
     after = samples[int(warm * count) : max(int((warm + span) * count), int(warm * count) + 1)]

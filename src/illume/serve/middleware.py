@@ -1,9 +1,8 @@
-"""What surrounds every request: its id, its line in the log, keys, origins, limits of bodies; it knows no endpoint.
+"""What surrounds every request: its id, its line in the log, keys and origins; it knows no endpoint.
 
 All of it is plain ASGI: nothing stands between an answer and its client's leaving.
 """
 
-import asyncio
 import ipaddress
 import re
 import time
@@ -14,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from illume.serve import logs
+from illume.serve.bodies import Bodies
 from illume.serve.errors import ApiError, ClientGoneError, internal
 from illume.serve.notes import notes_of
 from illume.serve.service import Service
@@ -91,7 +91,7 @@ class Gate:
             await error.response()(scope, receive, send)
             return
         try:
-            await Bodies(self.app, self.service)(scope, receive, send)
+            await Bodies(self.app, self.service.limits)(scope, receive, send)
         finally:
             self.service.leave()
 
@@ -106,42 +106,6 @@ class Gate:
             raise ApiError(401, "send a key of this server: Authorization: Bearer KEY", headers=challenge)
         if number:
             notes_of(scope)["key"] = number
-
-
-class Bodies:
-    """Bodies of bounded size that arrive in bounded time."""
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app = app
-        self.limits = service.limits
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; ApiError 413 or 408 is raised where its body is read."""
-        length = Headers(scope=scope).get("content-length", "0")
-        if length.isdecimal() and int(length[:20]) > self.limits.body:
-            await self._too_large().response()(scope, receive, send)
-            return
-        until = time.monotonic() + self.limits.upload_seconds
-        size, whole = 0, False
-
-        async def bounded() -> Message:
-            nonlocal size, whole
-            if whole:
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
-            except TimeoutError as error:
-                raise ApiError(408, "the body did not arrive in time") from error
-            size += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if size > self.limits.body:
-                raise self._too_large()
-            return message
-
-        await self.app(scope, bounded, send)
-
-    def _too_large(self) -> ApiError:
-        return ApiError(413, f"a request may have at most {self.limits.body:,} bytes", headers={"Connection": "close"})
 
 
 def _check_page(headers: Headers, service: Service) -> None:

@@ -4,6 +4,7 @@ It does not know what is served.
 """
 
 import asyncio
+import os
 import signal
 import socket
 from types import FrameType
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 
 from illume.api import Illume
 from illume.core.errors import UsageError
-from illume.serve import logs
+from illume.serve import kernels, logs
 from illume.serve.app import create_app
 from illume.serve.service import Service
 from illume.serve.settings import Settings
@@ -74,6 +75,7 @@ class Server(uvicorn.Server):
 def serve(illume: Illume, settings: Settings) -> None:
     """Serve a model until a signal comes. UsageError where nothing can listen there."""
     logs.set_up(settings.log_prompts)
+    kernels.bound(os.environ)
     listening = _listening(settings)
     server = Server(create_app(illume, settings), settings)
     host, port = listening.getsockname()[:2]
