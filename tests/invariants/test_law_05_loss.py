@@ -19,6 +19,7 @@ from illume.data.sample import NO_PLACE, Sample, join
 from illume.train import trainer
 from illume.train.lm_objective import LMObjective
 from illume.train.stage import Stage
+from illume.vocab.format import Rendered, Slots
 
 SAMPLES = (drawing("0"), reading("1"), reading("2"), drawing("3"), reading("1"))
 Result = tuple[list[float], dict[str, Tensor]]  # the losses, and what the weights became
@@ -69,6 +70,20 @@ def test_the_check_catches_samples_that_see_each_other() -> None:
 # -- joined ---------------------------------------------------------------------------------------------------------
 
 
+GRIDS = ((2, 2), (1, 1))
+
+
+def rendered(sample: Sample) -> Rendered:
+    """What a sample was rendered as."""
+    slots = tuple(Slots(run.start, run.level, GRIDS[run.level], run.image) for run in sample.slots)
+    places = tuple(None if place == list(NO_PLACE) else tuple(place) for place in sample.places.tolist())
+    return Rendered(tuple(sample.ids.tolist()), tuple(sample.loss_mask.tolist()), slots, places)
+
+
+def joined(*samples: Sample) -> Sample:
+    return join([rendered(sample) for sample in samples], "joined", "test")
+
+
 def questions() -> tuple[Sample, ...]:
     """The same picture with three texts of different length."""
     first = reading("2")
@@ -89,13 +104,13 @@ def _with_text(sample: Sample, text: list[int]) -> Sample:
 
 
 def joined_and_not(change: Callable[[SequenceBatch], SequenceBatch] | None = None) -> tuple[Result, Result]:
-    joined = pack((SAMPLES[0], join(questions())), (SAMPLES[1],))
+    together = pack((SAMPLES[0], joined(*questions())), (SAMPLES[1],))
     single = [pack((sample,)) for sample in (SAMPLES[0], *questions(), SAMPLES[1])]
-    return _gradients([change(joined) if change else joined]), _gradients(single)
+    return _gradients([change(together) if change else together]), _gradients(single)
 
 
 def test_joined_equals_alone() -> None:
-    assert len(join(questions())) < sum(map(len, questions()))
+    assert len(joined(*questions())) < sum(map(len, questions()))
     check_equal(*joined_and_not())
 
 
@@ -112,9 +127,9 @@ def test_the_check_catches_branches_that_see_each_other(field: str) -> None:
 def test_only_what_begins_alike_is_joined() -> None:
     other = replace(reading("2"), ids=reading("2").ids[::-1].copy())
     with pytest.raises(FormatError, match="begin alike"):
-        join([reading("2"), other])
+        joined(reading("2"), other)
     with pytest.raises(FormatError, match="begin alike"):
-        join([reading("1"), reading("2")])
+        joined(reading("1"), reading("2"))
 
 
 # -- accumulated ----------------------------------------------------------------------------------------------------

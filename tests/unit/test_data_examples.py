@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.sequences import ONE_LEVEL, TASKS, random_codes, tiny_text, world_examples, world_images, world_mixture
 from illume.core.errors import DataError
-from illume.data.examples import Examples, Pictures, apart, drawn_keys, messages
+from illume.data.examples import Examples, Pictures, conversations, drawn_keys, messages
 from illume.data.records import Record, validate
 from illume.data.sample import Sample
 from illume.data.world_images import WorldImages
@@ -99,9 +99,8 @@ def test_every_task_renders_and_parses_back_also_dropped(task: str) -> None:
         examples = world_examples(drop=drop)
         for item in range(4):
             sample = examples.sample(mixture.sources[0], item, 0)
-            parts = apart(mixture.sources[0].record(item))
-            for part, ids in zip(parts, each_alone(sample), strict=True):
-                conversation = messages(part, examples.pictures)
+            several = conversations(mixture.sources[0].record(item), examples.pictures)
+            for conversation, ids in zip(several, each_alone(sample), strict=True):
                 if drop and task in ("draw", "edit", "reconstruct", "inpaint"):
                     conversation = prompts.dropped(conversation, training=True)
                 found = parse(ids, examples.layout, examples.text)

@@ -5,7 +5,6 @@ A draw keyed by (purpose, seed, epoch, sample) is the same at any world size, af
 
 import hashlib
 import random
-from typing import SupportsIndex
 
 Key = str | int | float
 
@@ -33,6 +32,6 @@ def _canonical(key: object) -> str:
         return "s" + key
     if isinstance(key, float):
         return "f" + float(key).hex()
-    if isinstance(key, SupportsIndex) and not isinstance(key, bool):
+    if hasattr(key, "__index__") and not isinstance(key, bool):
         return f"i{key.__index__()}"
     raise TypeError(f"a stream key is a str, an int or a float, not {key!r} ({type(key).__name__})")

@@ -8,11 +8,11 @@ from illume.core.errors import DataError, IllumeError
 from illume.core.streams import seed_of
 from illume.data.image_files import ImageFiles
 from illume.data.records import Record, Turn
-from illume.data.sample import Sample, join, sample_of
+from illume.data.sample import Sample, join
 from illume.data.sources import Images, Source
 from illume.tasks import prompts
 from illume.tasks.detail import in_detail
-from illume.vocab.format import render
+from illume.vocab.format import Rendered, render
 from illume.vocab.layout import VocabLayout
 from illume.vocab.messages import ImageFrame, ImagePart, Message
 from illume.vocab.text import TextFormat
@@ -43,16 +43,17 @@ def messages(record: Record, pictures: Pictures) -> list[Message]:
     return _MESSAGES[record.task](record, pictures)
 
 
-def apart(record: Record) -> list[Record]:
+def conversations(record: Record, pictures: Pictures) -> list[list[Message]]:
     """The conversations that a record holds: one, or one a question where the questions are independent."""
+    whole = messages(record, pictures)
     if not record.independent:
-        return [record]
-    shown = tuple(part for part in record.messages[0].parts if isinstance(part, int))
-    asked = [tuple(part for part in turn.parts if isinstance(part, str)) for turn in record.messages[::2]]
-    answers = record.messages[1::2]
+        return [whole]
+    shown = tuple(part for part in whole[0].parts if isinstance(part, ImagePart))
+    first = replace(whole[0], parts=whole[0].parts[len(shown) :])  # the images come first
+    questions = (first, *whole[2::2])
     return [
-        replace(record, messages=(Turn("user", (*shown, *words)), answer), independent=False)
-        for words, answer in zip(asked, answers, strict=True)
+        [Message("user", (*shown, *question.parts)), answer]
+        for question, answer in zip(questions, whole[1::2], strict=True)
     ]
 
 
@@ -118,19 +119,19 @@ class Examples:
         record = None
         try:
             record = source.record(item)
-            return join([self._alone(part, dropped, name, source.images) for part in apart(record)])
+            several = conversations(record, self.pictures)
+            return join([self._rendered(one, record, dropped, source.images) for one in several], name, record.task)
         except (IllumeError, ValueError) as error:
             place = f" ({record.where})" if record is not None and record.where else ""
             raise DataError(f"sample {name}{place}: {error}") from error
 
-    def _alone(self, record: Record, dropped: bool, name: str, images: Images) -> Sample:
-        conversation = messages(record, self.pictures)
+    def _rendered(self, conversation: list[Message], record: Record, dropped: bool, images: Images) -> Rendered:
         drawn = draws_image(conversation)
         if dropped and drawn:
             conversation = prompts.dropped(conversation, training=True)
         if isinstance(images, ImageFiles) and images.slices and not drawn:  # a conversation with drawings: base size
             conversation = in_detail(conversation, {key: images.grid(key) for key in record.images})
-        return sample_of(render(conversation, self.layout, self.text, self.reading), name, record.task)
+        return render(conversation, self.layout, self.text, self.reading)
 
 
 def _caption(record: Record, pictures: Pictures) -> list[Message]:

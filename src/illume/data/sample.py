@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Sample:
         count = np.arange(len(self))
         if self.branches is None:
             return count
-        starts = np.flatnonzero(np.diff(self.branches, prepend=0))  # of the branches, which lie one after the other
+        starts = np.flatnonzero(np.diff(self.branches)) + 1  # of the branches, which lie one after the other
         shared = starts[0] if len(starts) else len(self)
         start_of = np.append(0, starts)[self.branches]
         return np.where(self.branches == 0, count, shared + count - start_of)
@@ -68,7 +69,7 @@ def sample_of(rendered: Rendered, name: str, task: str) -> Sample:
     )
 
 
-def join(samples: Sequence[Sample]) -> Sample:
+def join(conversations: Sequence[Rendered], name: str, task: str) -> Sample:
     """Conversations that begin alike as one sample: the shared beginning stands once, as branch 0, and the rest of
     each follows as branch 1, 2, ...; a position sees its own branch and branch 0, so each is learnt as if alone.
 
@@ -76,29 +77,30 @@ def join(samples: Sequence[Sample]) -> Sample:
     multi-annotated images). The beginning ends before the first id with loss; images are read in it only.
     FormatError where they share nothing, or one of them reads an image of its own.
     """
-    if len(samples) == 1:
-        return samples[0]
-    shared, first = _shared(samples), samples[0]
-    if shared == 0 or any(run.start + run.count > shared for run in first.slots):
+    if len(conversations) == 1:
+        return sample_of(conversations[0], name, task)
+    shared, first = _shared(conversations), conversations[0]
+    if shared == 0 or any(run.start + run.grid[0] * run.grid[1] > shared for run in first.slots):
         raise FormatError("conversations joined into one sample have to begin alike, and to show their images there")
 
-    def laid(name: str) -> np.ndarray:
-        return np.concatenate([getattr(first, name)[:shared], *(getattr(sample, name)[shared:] for sample in samples)])
+    def laid(field: str) -> tuple[Any, ...]:
+        return (*getattr(first, field)[:shared], *(x for one in conversations for x in getattr(one, field)[shared:]))
 
-    lengths = [shared, *(len(sample) - shared for sample in samples)]
+    lengths = [shared, *(len(one.ids) - shared for one in conversations)]
     branches = np.repeat(np.arange(len(lengths), dtype=np.int16), lengths)
-    return replace(first, ids=laid("ids"), loss_mask=laid("loss_mask"), places=laid("places"), branches=branches)
+    whole = Rendered(laid("ids"), laid("loss_mask"), first.slots, laid("places"))
+    return replace(sample_of(whole, name, task), branches=branches)
 
 
-def _shared(samples: Sequence[Sample]) -> int:
+def _shared(conversations: Sequence[Rendered]) -> int:
     """How many positions all of them begin with: the id before the first with loss is each one's own."""
-    most = min(max(int(sample.loss_mask.argmax()) - 1, 0) for sample in samples)
-    first, length = samples[0], most
-    for other in samples[1:]:
-        same = (first.ids[:length] == other.ids[:length]) & (first.places[:length] == other.places[:length]).all(axis=1)
-        length = length if same.all() else int(same.argmin())
-        if first.slots != other.slots:
-            return 0
+    first, *others = conversations
+    if any(first.slots != other.slots for other in others):
+        return 0
+    length = min(max(one.loss_mask.index(True) - 1, 0) if any(one.loss_mask) else 0 for one in conversations)
+    for other in others:
+        pairs = zip(first.ids[:length], other.ids, first.places, other.places, strict=False)
+        length = next((at for at, (a, b, here, there) in enumerate(pairs) if a != b or here != there), length)
     return length
 
 

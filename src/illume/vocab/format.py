@@ -15,6 +15,9 @@ from illume.vocab.writer import Reading, Rendered, Slots, Writer
 __all__ = ["Reading", "Rendered", "Slots", "joined", "parse", "parse_parts", "render", "render_read"]
 
 
+_NOTHING = TextPart("")
+
+
 def render(
     messages: Sequence[Message],
     layout: VocabLayout,
@@ -65,7 +68,7 @@ def joined(parts: Iterable[Part]) -> tuple[Part, ...]:
     for part in parts:
         if isinstance(part, TextPart) and result and isinstance(result[-1], TextPart):
             result[-1] = TextPart(result[-1].text + part.text)
-        elif part != TextPart(""):
+        elif part != _NOTHING:
             result.append(part)
     return tuple(result)
 

@@ -5,7 +5,7 @@ It does not know images, nor what anyone says. A user's words never become a spe
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,8 @@ from illume.core.errors import FormatError
 from illume.core.files import write_json, write_text
 from illume.core.streams import seed_of
 from illume.vocab.messages import ROLES, Role
+
+_TEXTS_KEPT = 1 << 12  # with their ids: the same questions and answers come again and again
 
 
 class TextTokenizer(Protocol):
@@ -56,6 +58,7 @@ class HuggingFaceTokenizer:
         self._tokenizer.encode_special_tokens = True  # "encode specials as text", says tokenizers: what we want
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._kept = lru_cache(maxsize=_TEXTS_KEPT)(self._encoded)
 
     @classmethod
     def load(cls, name: str | Path) -> "HuggingFaceTokenizer":
@@ -94,11 +97,14 @@ class HuggingFaceTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Plain ids of a text; FormatError for half of a surrogate pair, which is no text."""
+        return list(self._kept(text))
+
+    def _encoded(self, text: str) -> tuple[int, ...]:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise FormatError(f"text with half a surrogate pair at character {error.start}: {text!r:.80}") from error
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of plain ids. Bytes that are no UTF-8 become U+FFFD."""

@@ -5,11 +5,12 @@ It does not know turns or who says what: `format.render` leads it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from illume.core.errors import FormatError
 from illume.vocab.layout import Place, VocabLayout, read_frame, written_frame
-from illume.vocab.messages import Grid, ImagePart, Message, SizePart
+from illume.vocab.messages import Grid, ImageFrame, ImagePart, Message, SizePart
 
 Reading = Literal["features", "codes"]
 
@@ -51,7 +52,7 @@ class Writer:
         self.rereads = layout.reread and reading == "features"
         self.ids: list[int] = []
         self.loss: list[bool] = []
-        self.own_places: list[Place | None] = []
+        self.places: list[Place | None] = []
         self.slots: list[Slots] = []
 
     def is_written(self, message: Message, image: ImagePart) -> bool:
@@ -65,7 +66,7 @@ class Writer:
     def say(self, ids: Sequence[int], loss: bool) -> None:
         self.ids += ids
         self.loss += [loss] * len(ids)
-        self.own_places += [None] * len(ids)
+        self.places += [None] * len(ids)
 
     def size(self, size: SizePart) -> None:
         if not (0 <= size.height < self.layout.num_sizes and 0 <= size.width < self.layout.num_sizes):
@@ -83,22 +84,30 @@ class Writer:
                 self.ids.append(step.ids.start)
             else:
                 self.ids.append(self.layout.code_id(step.place[0], next(codes[step.place[0]])))
-            self.loss.append(loss)
-            self.own_places.append(step.place)
+                self.places[-1] = step.place  # of the id before, which is never a slot: a frame opens with a marker
+            self.places.append(None)
+        self.loss += [loss] * (len(self.ids) - len(self.loss))
 
     def read(self, image: ImagePart) -> None:
-        for step in read_frame(self.layout, image.frame):
-            if step.place is not None and step.place[1:] == (0, 0):
-                level = self.layout.read_levels.index(step.place[0])
-                self.slots.append(Slots(len(self.ids), level, image.frame.grids[step.place[0]], image.image))
-            self.ids.append(step.ids.start)
-            self.loss.append(False)
-            self.own_places.append(step.place)
+        ids, places, runs = _read(self.layout, image.frame)
+        self.slots += [Slots(len(self.ids) + start, level, grid, image.image) for start, level, grid in runs]
+        self.ids += ids
+        self.loss += [False] * len(ids)
+        self.places += places
 
     def rendered(self) -> Rendered:
         """What was written so far."""
-        is_slot = [id == self.layout.slot for id in self.ids]
-        codes = [None if slot else place for slot, place in zip(is_slot, self.own_places, strict=True)]
-        following = [*codes[1:], None]
-        places = [own if slot else ahead for slot, own, ahead in zip(is_slot, self.own_places, following, strict=True)]
-        return Rendered(tuple(self.ids), tuple(self.loss), tuple(self.slots), tuple(places))
+        return Rendered(tuple(self.ids), tuple(self.loss), tuple(self.slots), tuple(self.places))
+
+
+@lru_cache(maxsize=256)
+def _read(
+    layout: VocabLayout, frame: ImageFrame
+) -> tuple[tuple[int, ...], tuple[Place | None, ...], tuple[tuple[int, int, Grid], ...]]:
+    """Ids, places, and each run of slots (its start, its level, its grid) of an image that is read."""
+    steps = read_frame(layout, frame)
+    places = tuple(step.place for step in steps)
+    runs = [
+        (places.index((level, 0, 0)), number, frame.grids[level]) for number, level in enumerate(layout.read_levels)
+    ]
+    return tuple(step.ids.start for step in steps), places, tuple(runs)

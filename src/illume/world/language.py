@@ -81,7 +81,9 @@ def find_caption(
     order = (
         sorted(_WEIGHTS, key=lambda name: -(rng.random() ** (1 / _WEIGHTS[name]))) if category is None else [category]
     )
-    return _first_caption([spec for name in order for spec in specs if spec.category == name], config, rng, {split})
+    return _first_caption(
+        [spec for name in order for spec in specs if spec.category == name], config, rng, frozenset({split})
+    )
 
 
 def perturb(
@@ -100,7 +102,7 @@ def perturb(
     wrong = wrong_specs(caption.spec, scene, config)
     names = [name for name in wrong if criterion in (None, name)]
     order = sorted(names, key=lambda name: rng.random() / (2 if name == "relation" else 1))
-    splits: set[Split] = {"test", "novel"} if split == "novel" else {split}
+    splits: frozenset[Split] = frozenset({"test", "novel"} if split == "novel" else {split})
     for name in order:
         found = _first_caption(rng.sample(wrong[name], len(wrong[name])), config, rng, splits)
         if found is not None:
@@ -109,14 +111,20 @@ def perturb(
 
 
 def _first_caption(
-    specs: Iterable[Spec], config: WorldConfig, rng: random.Random, splits: set[Split]
+    specs: Iterable[Spec], config: WorldConfig, rng: random.Random, splits: frozenset[Split]
 ) -> Caption | None:
     """A text of the first spec that has one in these splits."""
     for spec in specs:
-        allowed = [text for text in texts(spec) if text_split(text, spec, config) in splits]
+        allowed = _allowed(spec, config, splits)
         if allowed:
             return Caption(rng.choice(allowed), spec.category, spec)
     return None
+
+
+@lru_cache(maxsize=1 << 15)
+def _allowed(spec: Spec, config: WorldConfig, splits: frozenset[Split]) -> tuple[str, ...]:
+    """The wordings of a spec that belong to these splits."""
+    return tuple(text for text in texts(spec) if text_split(text, spec, config) in splits)
 
 
 @lru_cache(maxsize=1 << 15)

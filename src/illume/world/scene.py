@@ -204,7 +204,7 @@ def is_test(config: WorldConfig, kind: str, key: str) -> bool:
 def mixes_held_out(pairs: Iterable[tuple[str | None, str | None]], config: WorldConfig) -> bool:
     """Whether the shape of one and the colour of one, the same or another, make a held-out pair."""
     shapes, colours = zip(*pairs, strict=True)
-    return any(pair in held_out(config) for pair in product(shapes, colours))
+    return not held_out(config).isdisjoint(product(shapes, colours))
 
 
 def scene_split(scene: Scene, config: WorldConfig) -> Split | None:
@@ -213,7 +213,7 @@ def scene_split(scene: Scene, config: WorldConfig) -> Split | None:
     None, no split at all, where it shows the shape of such a pair and its colour apart ("a red circle, a blue square"):
     if training saw only these, it would teach that where both are named two things are meant.
     """
-    if any(thing.pair in held_out(config) for thing in scene):
+    if not held_out(config).isdisjoint(thing.pair for thing in scene):
         return "novel"
     if mixes_held_out((thing.pair for thing in scene), config):
         return None

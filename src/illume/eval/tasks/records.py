@@ -11,7 +11,6 @@ from typing import ClassVar, TypeVar
 
 from illume.core.statistics import mean
 from illume.data.collection import OpenCollection
-from illume.data.examples import apart
 from illume.data.held_out import Parted
 from illume.data.records import Record
 from illume.eval.metrics import capped_psnr
@@ -190,14 +189,15 @@ def in_turn(several: Mapping[str, Iterable[T]]) -> Iterator[tuple[str, T]]:
 
 def _asked(record: Record) -> Iterator[tuple[str, str, str]]:
     """The questions of a chat that stand alone, with short answer and image: all independent ones, else the first."""
-    for part in apart(record) if record.task == "chat" else ():
-        asked, answer = part.messages[:2]
-        images = [index for index in asked.parts if isinstance(index, int)]
+    turns = record.messages if record.task == "chat" else ()
+    pairs = list(zip(turns[::2], turns[1::2], strict=False))
+    for asked, answer in pairs if record.independent else pairs[:1]:
+        images = [index for index in turns[0].parts if isinstance(index, int)]
         words = " ".join(text.strip() for text in asked.parts if isinstance(text, str))
         said = [text for text in answer.parts if isinstance(text, str)]
         short = len(said) == len(answer.parts) and 0 < len("".join(said).split()) <= MOST_WORDS
         if asked.role == "user" and len(images) == 1 and words and short:
-            yield words, "".join(said).strip(), part.images[images[0]]
+            yield words, "".join(said).strip(), record.images[images[0]]
 
 
 def _right(item: Question, answer: str) -> bool:
