@@ -1,10 +1,10 @@
 """Times drawing with drafted codes against drawing them one by one: ids a second, and how many ids a forward writes.
 
-    python -m benchmarks.parallel [MODEL] [--images 24] [--together 1] [--smoke]
+    python -m benchmarks.parallel [MODEL] [--tier TIER] [--images 24] [--together 1] [--out FILE] [--smoke]
 
 The same prompts in turn through an engine of each window, `--together` at once, at several temperatures; what is drawn
 has the same distribution in all of them. Sums over all images; one round before them is not counted. The goal is for
-the model's own temperature. Ends in one line of JSON.
+the model's own temperature. What was found is written to results/speed/parallel.json, and is the last line.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from rich.table import Table
 import illume
 from illume.api import Illume, Request
 from illume.core.errors import IllumeError
+from illume.core.files import write_json
 from illume.generate.engine import Engine
 from illume.vocab.messages import ImagePart
 
@@ -86,12 +87,14 @@ def main() -> int:
     parser.add_argument("model", nargs="?", type=Path, default=Path("runs/demo/model"))
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--together", type=int, default=1)
-    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--tier", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("results/speed/parallel.json"))
+    parser.add_argument("--smoke", action="store_true", help="little, nothing kept")
     arguments = parser.parse_args()
     windows = (0, 4) if arguments.smoke else WINDOWS
     images = 2 if arguments.smoke else arguments.images
     try:
-        model = illume.load(arguments.model)
+        model = illume.load(arguments.model, tier=arguments.tier)
     except IllumeError as error:
         print(error, file=sys.stderr)
         return 1
@@ -106,8 +109,13 @@ def main() -> int:
             table.add_row(f"{temperature:g}", window, *map(str, rates.values()))
     Console().print(table)
     best = max(rates["times"] for rates in found[f"{own:g}"].values())
-    said = {"benchmark": "parallel", "smoke": arguments.smoke, "images": images, "together": arguments.together}
-    print(json.dumps({**said, "temperatures": found, "best": best, "goals_met": best >= GOAL}))
+    said = {"benchmark": "parallel", "smoke": arguments.smoke, "model": str(arguments.model), "tier": arguments.tier}
+    said |= {"images": images, "together": arguments.together, "temperatures": found}
+    said |= {"best": best, "goals_met": best >= GOAL}
+    if not arguments.smoke:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(arguments.out, said)
+    print(json.dumps(said))
     return 0
 
 

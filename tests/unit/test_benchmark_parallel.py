@@ -32,6 +32,17 @@ def test_it_runs_and_ends_in_a_line_of_json(
     assert told["goals_met"] == (told["best"] >= 2.0)
 
 
+def test_a_whole_run_is_kept_with_its_tier(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parallel, "WINDOWS", (0, 2))
+    monkeypatch.setattr("sys.argv", ["parallel", "--images", "1", "--tier", "int8"])
+    assert parallel.main() == 0
+    kept = json.loads((here / "results" / "speed" / "parallel.json").read_text())
+    assert kept == json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (kept["tier"], kept["images"]) == ("int8", 1)
+
+
 def test_all_codes_and_no_others_are_counted() -> None:
     ordinary, drafting = parallel.measured(tiny_illume(), 1.0, (0, 4), images=4, together=2)
     assert ordinary.ids == drafting.ids == 4 * 16

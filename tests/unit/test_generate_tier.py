@@ -14,7 +14,7 @@ import illume
 from fixtures.tiny_drawing import LARGE, ask, draw, edit, engine, tiny_model
 from fixtures.tiny_model_folder import tiny_illume
 from illume.core.errors import ModelError, UsageError
-from illume.generate.forward import Forward
+from illume.generate.forward import Forward, Head
 from illume.generate.steps import Decode, Recorded
 from illume.generate.tier import TIERS, Tier, pick_tier
 from illume.models.decoder import DecoderConfig
@@ -181,6 +181,12 @@ def test_a_recording_is_made_once_a_shape_and_takes_in_what_is_new(monkeypatch: 
         found = tested(ids, positions, None, [torch.zeros(rows, 4, 9, 8)], torch.zeros(rows, 1, 4, dtype=int), visible)
         assert torch.equal(found, step(ids, positions))
     assert recorded == [(2, 4), (4, 4), (2, 5)]
+
+
+def test_a_head_is_never_of_4_bits_nor_of_bits_that_its_device_has_not() -> None:
+    head = copy.deepcopy(tiny_model().head)
+    assert Head(head, Tier("int4", "compiled")).tier == Tier("int8", "compiled")
+    assert Head(head.to("meta"), Tier("int4", "graph")).tier == Tier("bf16", "graph")
 
 
 def test_the_engines_copy_knows_every_place() -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from illume.generate.tier import Tier
+from illume.generate.tier import Tier, Weights
 from illume.models.decoder import Attention, DecoderLayer, rope_frequencies
 from illume.models.embedding import PlaceEmbedding
 from illume.models.head import SplitHead
@@ -212,7 +212,8 @@ class Head(nn.Module):
         super().__init__()
         self.text, self.vision = head.text.detach(), head.vision_rows().detach()
         # A head of 4 bits would decide close calls by its rounding, and is a small part of all weights.
-        self.tier = Tier("int8", tier.mode) if tier.weights == "int4" else tier
+        least: Weights = "int8" if self.text.device.type == "cpu" else "bf16"
+        self.tier = Tier(least, tier.mode) if tier.weights == "int4" else tier
         self.runs: dict[range, nn.Module] = {}
 
     def logits(self, hidden: Float[Tensor, "*b d"], run: range) -> Float[Tensor, "*b v"]:
