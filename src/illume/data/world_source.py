@@ -16,8 +16,8 @@ from illume.world import (
     Scene,
     Spec,
     caption,
+    lesson,
     perturb,
-    questions,
     verdict,
 )
 
@@ -124,7 +124,7 @@ def _inpaint(images: WorldImages, index: int, rng: random.Random) -> Record:
 def _chat(images: WorldImages, index: int, rng: random.Random) -> Record:
     number = index % images.num_scenes
     turns: list[Turn] = []
-    for question in questions(images.scene(number), images.config, rng):
+    for question in lesson(images.scene(number), images.config, rng):
         shown = (0, question.text) if not turns else (question.text,)
         turns += [Turn("user", shown), Turn("assistant", (question.answer,))]
     return Record("chat", images=(images.key("scene", number),), messages=tuple(turns), independent=True)

@@ -3,7 +3,7 @@
 What is exported here is plain Python; the pictures (`world.render`, `world.oracle`) use numpy and are imported by name.
 """
 
-from illume.world.asking import QUESTION_KINDS, Question, ask, question_kinds, questions
+from illume.world.asking import QUESTION_KINDS, Question, ask, lesson, question_kinds, questions
 from illume.world.edits import Edit, propose_edit, sample_edit
 from illume.world.inpainting import INPAINT_KINDS, Inpainting, box_of, propose_inpainting
 from illume.world.language import Caption, caption, perturb, text_split, texts, understand
@@ -56,6 +56,7 @@ __all__ = [
     "categories_of",
     "held_out",
     "holds",
+    "lesson",
     "perturb",
     "propose_edit",
     "propose_inpainting",

@@ -32,7 +32,8 @@ class Question:
 
 # Training asks of these more often than of their opposites. With all four equally often, neither the order of the two
 # objects nor the word says anything by itself, and a model is slow to find what both say together.
-_COMMON = {"left of": 6.0, "above": 6.0}
+_COMMON = {"left of": 2.5, "above": 2.5}
+_LEARNT_AT_ONCE = ("exists", "shape", "colour")
 
 
 def questions(scene: Scene, config: WorldConfig, rng: random.Random) -> list[Question]:
@@ -41,6 +42,19 @@ def questions(scene: Scene, config: WorldConfig, rng: random.Random) -> list[Que
     Held-out pairs are named only of scenes that show one, so training never names any.
     """
     asked = [question for kind in question_kinds(config) if (question := ask(scene, config, rng, kind)) is not None]
+    return rng.sample(asked, len(asked))
+
+
+def lesson(scene: Scene, config: WorldConfig, rng: random.Random) -> list[Question]:
+    """Questions to learn from, no more than `questions` has: where things stand in a relation, two of the kinds that
+    are learnt at once make room for another relation and another place, which take many answers."""
+    asked = questions(scene, config, rng)
+    if not any(question.kind == "relation" for question in asked):
+        return asked
+    dropped = rng.sample([question for question in asked if question.kind in _LEARNT_AT_ONCE], 2)
+    asked = [question for question in asked if question not in dropped]
+    more = (ask(scene, config, rng, kind) for kind in ("relation", "where"))
+    asked += [question for question in more if question is not None and question not in asked]
     return rng.sample(asked, len(asked))
 
 

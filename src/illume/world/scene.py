@@ -52,7 +52,7 @@ class WorldConfig:
     edits: tuple[EditKind, ...] = ("recolour", "remove", "add", "replace")
     test_fraction: float = 0.2  # of the scenes, and of the caption texts
     seed: int = 0
-    version: Literal[2] = 2
+    version: Literal[3] = 3
 
     def __post_init__(self) -> None:
         _check_names("shapes", self.shapes, SHAPES, least=3)
