@@ -158,5 +158,5 @@ def test_a_recipe_has_them_where_a_stage_mixes_them(tmp_path: object) -> None:
 
 
 def test_images_without_chains_are_named_as_before() -> None:
-    assert WorldImages(PICO, "train", 20, 10).fingerprint == "a47bb51b393c-train-20-10-False"
-    assert IMAGES.fingerprint == "a47bb51b393c-train-0-0-False-chains6"
+    assert WorldImages(PICO, "train", 20, 10).fingerprint == "e2e50c7cd3f7-train-20-10-False"
+    assert IMAGES.fingerprint == "e2e50c7cd3f7-train-0-0-False-chains6"

@@ -112,13 +112,12 @@ def _check_names(field: str, names: tuple[str, ...], known: tuple[str, ...], lea
 
 PICO = WorldConfig()
 NANO = WorldConfig(
-    size=64,
+    size=72,
     shapes=SHAPES,
     colours=tuple(COLOURS),
     sizes=("small", "large"),
     max_objects=4,
     layout=(3, 3),
-    jitter=2,
     edits=("recolour", "remove", "add", "replace", "move", "resize"),
 )
 
