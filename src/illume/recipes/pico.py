@@ -47,7 +47,7 @@ EVERYTHING = {"draw": 0.32, "edit": 0.29, "chat": 0.27, "assess": 0.09, "caption
 
 
 def pico() -> Recipe:
-    """About eight minutes on two cores, scoring included."""
+    """Eight to ten minutes on two cores, scoring included."""
     return Recipe(
         name="pico",
         out="runs/pico",
