@@ -109,7 +109,7 @@ def test_pairs_edited_to_prefer_a_bad_drawing_or_into_invalidity_are_refused(rou
         ({**first, "chosen": first["rejected"], "rejected": first["chosen"]}, "which did not pass"),
         ({**first, "rejected": first["chosen"]}, r"pairs\.jsonl:1: .*preferred to itself"),
         ({**first, "rejected": "images/none.png"}, r"pairs\.jsonl:1: .*none\.png is not there"),
-        ({**first, "key": rest[0]["key"]}, r"pairs\.jsonl:2: .*stands already"),
+        ({**first, "key": rest[0]["key"]}, r"pairs\.jsonl:2: .*is taken by .*pairs\.jsonl:1"),
         ({**first, "colour": 1}, r"pairs\.jsonl:1: .*'colour' is unknown"),
         ({name: value for name, value in first.items() if name != "prompt"}, "'prompt' is missing"),
         ({**first, "prompt": " "}, "prompt is empty"),

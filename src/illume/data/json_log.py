@@ -7,14 +7,15 @@ to go on cuts it off. Anything else that cannot be read is an error: it was edit
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from illume.core.errors import CheckpointError, DataError
 from illume.data.json_text import fields, parse_line
 
+T = TypeVar("T")
 Row = tuple[str, dict[str, Any]]  # "file:line" and the object that stands there
 
 
@@ -88,6 +89,22 @@ def read_log(path: Path) -> list[Row]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     return list(_rows(data[: len(data) - len(_half(data))], path))
+
+
+def parsed(rows: Iterable[Row], parse: Callable[[dict[str, Any]], T], key: Callable[[T], str] | None = None) -> list[T]:
+    """What the objects stand for, in their order. DataError, with file and line, for one that `parse` refuses with a
+    DataError, or whose `key` an earlier one has."""
+    found: list[T] = []
+    taken: dict[str, str] = {}
+    for where, row in rows:
+        try:
+            one = parse(row)
+            if key is not None and taken.setdefault(key(one), where) != where:
+                raise DataError(f"the key {key(one)!r} is taken by {taken[key(one)]}")
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
+        found.append(one)
+    return found
 
 
 def _rows(data: bytes, path: Path) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from illume.core.errors import DataError
-from illume.data.json_log import read_log
+from illume.data.json_log import parsed, read_log
 from illume.data.json_text import is_file, string
 
 SCHEMA = Path(__file__).with_name("pair.schema.json")
@@ -36,21 +36,13 @@ def read_pairs(path: Path) -> list[Pair]:
 
     Their pictures are looked for, not opened.
     """
-    found: dict[str, Pair] = {}
-    for where, row in read_log(path):
-        try:
-            pair = _parsed(row, path.parent)
-            if pair.key in found:
-                raise DataError(f"the key {pair.key!r} stands already in this file")
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from None
-        found[pair.key] = pair
+    found = parsed(read_log(path), lambda row: _pair(row, path.parent), key=lambda pair: pair.key)
     if not found:
         raise DataError(f"{path}: there is no pair in it")
-    return list(found.values())
+    return found
 
 
-def _parsed(row: Mapping[str, Any], folder: Path) -> Pair:
+def _pair(row: Mapping[str, Any], folder: Path) -> Pair:
     if list(row) != list(FIELDS) and (wrong := sorted(set(row) ^ set(FIELDS))):
         raise DataError(
             f"a pair has {', '.join(FIELDS)}: {wrong[0]!r} is {'unknown' if wrong[0] in row else 'missing'}"

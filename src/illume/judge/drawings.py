@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from illume.core.errors import DataError
-from illume.data.json_log import read_log
+from illume.data.json_log import parsed, read_log
 from illume.data.json_text import is_file, kind_of, string
 from illume.judge.protocol import Drawing
 
@@ -22,17 +22,7 @@ def read_drawings(path: Path) -> list[Drawing]:
 
     Their pictures are looked for, not opened.
     """
-    found: list[Drawing] = []
-    seen: dict[str, str] = {}
-    for where, row in read_log(path):
-        try:
-            drawing = parse_drawing(row, path.parent)
-            if drawing.key in seen:
-                raise DataError(f"the key {drawing.key!r} is taken by {seen[drawing.key]}")
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from None
-        seen[drawing.key] = where
-        found.append(drawing)
+    found = parsed(read_log(path), lambda row: parse_drawing(row, path.parent), key=lambda drawing: drawing.key)
     if not found:
         raise DataError(f"{path}: holds no drawing; a line is {{'key', 'prompt', 'image'}}")
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from illume.core.errors import DataError
-from illume.data.json_log import Row, read_log
+from illume.data.json_log import Row, parsed, read_log
 from illume.data.json_text import kind_of, string
 from illume.judge.protocol import FAILURES, Failure, Identity, Outcome, passes
 from illume.tasks.verdict import Verdict
@@ -44,13 +44,7 @@ def read_verdicts(path: Path) -> list[Judged]:
 
 def parse_rows(rows: Iterable[Row]) -> list[Judged]:
     """The lines, each checked. DataError says where and what."""
-    found = []
-    for where, row in rows:
-        try:
-            found.append(_parsed(row))
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from None
-    return found
+    return parsed(rows, _judged)
 
 
 def latest(lines: Iterable[Judged], judge: Identity | None = None) -> dict[str, Judged]:
@@ -79,7 +73,7 @@ def to_row(line: Judged) -> dict[str, Any]:
     return row | {"failure": {"kind": line.outcome.kind, "reason": line.outcome.reason}}
 
 
-def _parsed(row: Mapping[str, Any]) -> Judged:
+def _judged(row: Mapping[str, Any]) -> Judged:
     kind = "failure" if "failure" in row else "verdict"
     _same_names(row, ("key", "content", "prompt", "judge", kind), "a judged drawing")
     for name in ("key", "content", "prompt"):
