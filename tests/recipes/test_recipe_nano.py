@@ -21,7 +21,7 @@ from illume.recipes.score import tasks_of
 from illume.vocab.messages import ImageFrame
 from illume.vocab.text import PLAIN, TextFormat, train_byte_bpe
 
-GRID = (8, 8)
+GRID = (6, 6)
 
 
 @cache
@@ -60,7 +60,7 @@ def test_every_stage_mixes_sources_there_are() -> None:
 def test_a_row_holds_the_longest_sample() -> None:
     recipe = nano()
     assert recipe.grid_positions == GRID[0]
-    assert 2 * 64 < longest_sample(recipe) <= recipe.row_length <= recipe.generation.max_length
+    assert 2 * 36 < longest_sample(recipe) <= recipe.row_length <= recipe.generation.max_length
 
 
 def test_a_world_without_inpainting_says_nothing_of_it() -> None:
