@@ -27,7 +27,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def test_every_name_is_a_tier_of_that_name() -> None:
     for name, tier in TIERS.items():
         assert tier.name == name
-    assert TIERS["int8-compiled"] == Tier("int8", "compiled")
+    assert TIERS["int8-compiled"] == Tier("int8")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -185,8 +185,8 @@ def test_a_recording_is_made_once_a_shape_and_takes_in_what_is_new(monkeypatch: 
 
 def test_a_head_is_never_of_4_bits_nor_of_bits_that_its_device_has_not() -> None:
     head = copy.deepcopy(tiny_model().head)
-    assert Head(head, Tier("int4", "compiled")).tier == Tier("int8", "compiled")
-    assert Head(head.to("meta"), Tier("int4", "graph")).tier == Tier("bf16", "graph")
+    assert Head(head, Tier("int4", "compiled")).tier == Tier("int8")
+    assert Head(head.to("meta"), Tier("int4", "graph")).tier == Tier("bf16")
 
 
 def test_the_engines_copy_knows_every_place() -> None:

@@ -213,7 +213,8 @@ class Head(nn.Module):
         self.text, self.vision = head.text.detach(), head.vision_rows().detach()
         # A head of 4 bits would decide close calls by its rounding, and is a small part of all weights.
         least: Weights = "int8" if self.text.device.type == "cpu" else "bf16"
-        self.tier = Tier(least, tier.mode) if tier.weights == "int4" else tier
+        weights = least if tier.weights == "int4" else tier.weights
+        self.tier = Tier(weights)  # products of their own, outside of what is compiled or recorded
         self.runs: dict[range, nn.Module] = {}
 
     def logits(self, hidden: Float[Tensor, "*b d"], run: range) -> Float[Tensor, "*b v"]:

@@ -17,6 +17,8 @@ from illume.models.unified import Unified
 from illume.vocab.layout import Place
 
 LEAST_VISIBLE = 128  # a compiled step covers so many positions, or twice, four times... as many: few kinds of steps
+# Weights as constants, and products of the compiler's own: for a few rows twice as fast as those that it would call.
+_PRODUCTS = {"freezing": True, "max_autotune": True, "max_autotune_gemm_backends": "CPP"}
 _MOST = 1024  # kinds of steps over all engines; torch would stop at eight, taking them for an accident
 
 
@@ -136,8 +138,7 @@ def _decoder(decode: Decode, tier: Tier) -> Callable[..., Tensor] | None:
 
 
 def _compile(decode: Decode) -> Callable[..., Tensor]:
-    """Compiled for each shape when it is first asked for, the weights as constants: packed products stay what they are,
-    all else is fused."""
+    """Compiled for each shape when it is first asked for."""
     import torch._dynamo.config as dynamo  # torch's compiler: a second that other tiers need not wait
     import torch._inductor.config as inductor
 
@@ -150,7 +151,7 @@ def _compile(decode: Decode) -> Callable[..., Tensor]:
             if shape in known:
                 return cast(Tensor, compiled(ids, positions, places, *given))
             known.add(shape)
-            with inductor.patch(freezing=True), dynamo.patch(recompile_limit=_MOST, accumulated_recompile_limit=_MOST):
+            with inductor.patch(_PRODUCTS), dynamo.patch(recompile_limit=_MOST, accumulated_recompile_limit=_MOST):
                 return cast(Tensor, compiled(ids, positions, places, *given))
 
     return step
