@@ -27,7 +27,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def test_every_name_is_a_tier_of_that_name() -> None:
     for name, tier in TIERS.items():
         assert tier.name == name
-    assert TIERS["int8-compiled"] == Tier("int8")
+    assert TIERS["int8-compiled"] == Tier("int8", "compiled")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
