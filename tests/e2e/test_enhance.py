@@ -160,6 +160,8 @@ def test_a_file_of_prompts_and_the_model_as_its_own_judge(illume: Illume, run_fo
         (["--prompts", "nowhere.txt"], 1, "nowhere.txt"),
         (["--judge", "api:m", "--only", "assess"], 1, "drawings.jsonl"),
         (["--judge", "wise", "--only", "assess"], 2, "oracle, self, api, detector"),
+        (["loud=1", "--only", "assess"], 2, "loud"),
+        (["loud=1", "--judge", "self", "--only", "assess"], 2, "no settings, such as loud=1"),
         (["--only", "compose"], 1, "'assess'"),
         (["--only", "train"], 1, "records.jsonl"),
     ],

@@ -139,10 +139,12 @@ def _wish(
 
 def _choosing(order: Order, wish: Wish, drawer: "Callable[[], Illume]") -> Made:
     """Pictures chosen of several, revised, or both."""
+    from illume.judge.catalog import Setting
     from illume.judge.revise import revise
-    from illume.recipes.judges import judge_of
+    from illume.recipes.judges import judge_of, world_of
 
-    judge = judge_of(wish.judge, wish.settings, drawer, order.out.with_suffix(".answers.jsonl"), load_model)
+    setting = Setting(order.out.with_suffix(".answers.jsonl"), (), load_model)
+    judge = judge_of(wish.judge, wish.settings, setting, drawer, lambda: world_of(drawer()))
     chosen = _chosen(order, wish, drawer(), judge)
     revised = revise(drawer(), judge, chosen, wish.times, **order.settings) if wish.times is not None else None
     final: Sequence[Choice] = chosen if revised is None else revised

@@ -17,7 +17,7 @@ from typing import Any
 from illume.api import Illume, load
 from illume.core.device import pick_device
 from illume.core.dist import barrier, close, init_from_env, is_main
-from illume.core.errors import ConfigError
+from illume.core.errors import ConfigError, UsageError
 from illume.core.files import read_json, write_json
 from illume.core.log import MetricsFile, Progress, console
 from illume.core.streams import seed_of
@@ -29,10 +29,8 @@ from illume.enhance.propose import from_file, from_source, propose, read_prompts
 from illume.enhance.redraw import redraw
 from illume.enhance.round import RoundFolder
 from illume.judge.api import ApiJudge
-from illume.judge.catalog import Setting, make_judge
+from illume.judge.catalog import Setting
 from illume.judge.drawings import read_drawings
-from illume.judge.oracle import OracleJudge
-from illume.judge.own import SelfJudge
 from illume.judge.protocol import FailureKind, Judge
 from illume.judge.run import UNANSWERED
 from illume.judge.tally import tally
@@ -40,11 +38,13 @@ from illume.judge.verdicts import read_verdicts
 from illume.recipes.courses import Only, Settings
 from illume.recipes.data import open_data
 from illume.recipes.examples_page import write_page
+from illume.recipes.judges import judge_of
 from illume.recipes.prefer import preferring
 from illume.recipes.recipe import WorldData
 from illume.recipes.reinforce import reinforcing
 from illume.recipes.retrain import Base, model_continued, stage_anew
 from illume.recipes.score import score_folder
+from illume.world import WorldConfig
 
 WORLD = "world"
 
@@ -192,13 +192,17 @@ class Round:
 
     def judge(self) -> Judge:
         """The judge of a name. It answers bit for bit the same whatever it is asked at once."""
-        name, data = self.settings.judge or "", self.base.recipe.data
-        if name == "oracle" and isinstance(data, WorldData):
-            return OracleJudge(data.world)
-        if name == "self":
-            return SelfJudge(Illume(self.illume.parts, folder=self.illume.folder, strict=True))
         setting = Setting(self.out / "answers.jsonl", self.settings.again, _load)
-        return make_judge(name, self.settings.judge_settings, setting)
+        return judge_of(self.settings.judge or "", self.settings.judge_settings, setting, self._strictly, self._world)
+
+    def _strictly(self) -> Illume:
+        return Illume(self.illume.parts, folder=self.illume.folder, strict=True)
+
+    def _world(self) -> WorldConfig:
+        data = self.base.recipe.data
+        if not isinstance(data, WorldData):
+            raise UsageError(f"{self.base.run}: it was trained on other data than a world; say which: oracle:pico")
+        return data.world
 
     def _wanted(self) -> Any:
         settings = self.settings

@@ -1,12 +1,11 @@
 """The judge of what a model draws, by name: "self" is that model, "oracle" its own world's; others are as anywhere."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from illume.api import Illume
 from illume.core.config import load_yaml
 from illume.core.errors import UsageError
-from illume.judge.catalog import LoadModel, Setting, make_judge
+from illume.judge.catalog import Setting, make_judge
 from illume.judge.oracle import OracleJudge
 from illume.judge.own import SelfJudge
 from illume.judge.protocol import Judge
@@ -15,18 +14,24 @@ from illume.recipes.score import RECIPE_FILE
 from illume.world import WorldConfig
 
 
-def judge_of(name: str, settings: Sequence[str], drawer: Callable[[], Illume], answers: Path, load: LoadModel) -> Judge:
-    """The judge of a name, with settings as KEY=VALUE; the drawer is loaded where it is needed for it.
+def judge_of(
+    name: str,
+    settings: Sequence[str],
+    setting: Setting,
+    drawer: Callable[[], Illume],
+    world: Callable[[], WorldConfig],
+) -> Judge:
+    """The judge of a name, with settings as KEY=VALUE; drawer and world are asked for where it is made of them.
 
-    answers: where what an API says is kept. UsageError where there is no such judge, or the drawer has no world.
+    UsageError where there is no such judge, or it has no such setting.
     """
     if name == "self":
         if settings:
             raise UsageError(f"the model's own judgement has no settings, such as {settings[0]}")
         return SelfJudge(drawer())
     if name == "oracle" and not settings:
-        return OracleJudge(world_of(drawer()))
-    return make_judge(name, settings, Setting(answers, (), load))
+        return OracleJudge(world())
+    return make_judge(name, settings, setting)
 
 
 def world_of(illume: Illume) -> WorldConfig:
