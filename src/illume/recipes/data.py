@@ -152,10 +152,8 @@ def _open_world(data: WorldData, size: int, mixed: Collection[str], seen: Collec
         "nameless": WorldSource(nameless, "reconstruct"),
         "parted": PartedSource(nameless),
     }
-    pictures: dict[WorldTask, str] = {
-        "inpaint": "regions",
-        "edit_turns": "turns",
-    }  # what those are called that are only seen
+    # what their pictures are called where they are only seen
+    pictures: dict[WorldTask, str] = {"inpaint": "regions", "edit_turns": "turns"}
     wanted = [task for task, name in pictures.items() if task in mixed or name in seen]
     for task in wanted:
         further = _further(data, task)
