@@ -30,7 +30,7 @@ def expected_of_a_tiny_model() -> Iterator[None]:
 def test_every_command_of_the_readme_runs(here: Path, illume: Callable[..., Any]) -> None:
     found = list(commands(README))
     told = {tuple(words[:2]) for words in found}
-    wanted = {"train", "draw", "chat", "edit", "assess", "score", "data", "show"}
+    wanted = {"train", "draw", "chat", "edit", "assess", "score", "serve", "data", "show"}
     assert told >= {("make", "demo"), ("make", "test"), *(("illume", command) for command in wanted)}
     for words in found:
         check_command(words, illume)

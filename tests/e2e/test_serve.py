@@ -1,7 +1,6 @@
 """A server as people use it: OpenAI's own client on every endpoint, the examples, the command, and how it ends."""
 
 import base64
-import json
 import os
 import re
 import signal
@@ -18,6 +17,7 @@ import openai
 import pytest
 from PIL import Image
 
+from fixtures.serve_command import served_by_command
 from fixtures.serving import Served, data_url, opened, png, quiet, same, served, some_picture, talker, until
 from fixtures.tiny_model_folder import tiny_illume
 from illume.generate.engine import Engine
@@ -283,18 +283,8 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, sub
     """`illume serve` in a process of its own."""
     folder = tmp_path_factory.mktemp("serving") / "tiny"
     tiny_illume().save(folder)
-    code = "import sys; sys.argv[0] = 'illume'; from illume.cli import main; main()"
-    call = [sys.executable, "-c", code, "serve", str(folder), "--port", "0", "--device", "cpu"]
-    environment = {**os.environ, "ILLUME_API_KEYS": "secret", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert process.stderr is not None
-        line = json.loads(next(line for line in process.stderr if '"serving"' in line))
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield f"http://127.0.0.1:{line['port']}", process
-    finally:
-        process.kill()
-        process.wait()
+    with served_by_command(str(folder), ILLUME_API_KEYS="secret") as (url, process):
+        yield url, process
 
 
 @pytest.mark.parametrize("example", ["draw.sh", "draw.py"])

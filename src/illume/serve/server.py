@@ -39,14 +39,16 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._service: Service = app.state.service
-        self._seconds = settings.drain_seconds
+        self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
+        """Listen, and say so: from then on a signal drains."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        logs.event("serving", model=self._settings.name, host=host, port=port, keys=len(self._settings.keys))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal begins to drain, the second ends it."""
@@ -65,7 +67,7 @@ class Server(uvicorn.Server):
         self._draining = asyncio.ensure_future(self._drain())
 
     async def _drain(self) -> None:
-        whole = await self._service.drain(self._seconds)
+        whole = await self._service.drain(self._settings.drain_seconds)
         logs.event("drained", whole=whole, requests=self._service.requests)
         if not whole:
             self._service.worker.refuse_all()
@@ -78,8 +80,6 @@ def serve(illume: Illume, settings: Settings) -> None:
     kernels.bound(os.environ)
     listening = _listening(settings)
     server = Server(create_app(illume, settings), settings)
-    host, port = listening.getsockname()[:2]
-    logs.event("serving", model=settings.name, host=host, port=port, keys=len(settings.keys))
     if not settings.keys and not _private(settings.host):
         logs.event("anyone_may_ask", logs.logging.WARNING, host=settings.host)
     server.run([listening])
