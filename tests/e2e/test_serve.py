@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,15 @@ import pytest
 from PIL import Image
 
 from fixtures.serve_command import served_by_command
-from fixtures.serving import Served, data_url, opened, png, quiet, same, served, some_picture, talker, until
+from fixtures.serving import Served, data_url, drawer, opened, png, quiet, same, served, some_picture, talker, until
 from fixtures.tiny_model_folder import tiny_illume
+from illume.api import Illume
+from illume.generate.coded import Coder
 from illume.generate.engine import Engine
 from illume.generate.request import Result
+from illume.generate.runner import Runner
+from illume.models.pixel_decoder import DiffusionPixelDecoder
+from illume.serve.worker import Worker
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "a red circle"
@@ -52,6 +57,51 @@ def check_usage(usage: Any, results: list[Result]) -> None:
     assert usage.output_tokens == sum(one.usage.text_ids + one.usage.image_ids for one in results)
     assert usage.input_tokens_details.image_tokens + usage.input_tokens_details.text_tokens == usage.input_tokens
     assert usage.total_tokens == usage.input_tokens + usage.output_tokens
+
+
+def computing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The threads that will multiply, by name: those of the engine's steps and of the pixel decoder."""
+    threads: set[str] = set()
+
+    def watch(owner: type, name: str) -> None:
+        called = getattr(owner, name)
+
+        def watching(*given: Any, **named: Any) -> Any:
+            threads.add(threading.current_thread().name)
+            return called(*given, **named)
+
+        monkeypatch.setattr(owner, name, watching)
+
+    for owner, name in ((Runner, "_forward"), (Runner, "see"), (DiffusionPixelDecoder, "draw"), (Coder, "__call__")):
+        watch(owner, name)
+    return threads
+
+
+@pytest.mark.parametrize("make", [drawer, talker])
+def test_on_a_cpu_one_thread_computes(make: Callable[[], Illume], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or torch's threads would be more than the cores, and sleep between products (core/threads.py)."""
+    threads = computing(monkeypatch)
+    with served(make()) as found:
+        client = found.client()
+        for _ in client.images.generate(prompt=PROMPT, stream=True, partial_images=2, size="auto"):
+            pass
+        content = [
+            {"type": "text", "text": PROMPT},
+            {"type": "image_url", "image_url": {"url": data_url(some_picture())}},
+        ]
+        client.chat.completions.create(
+            model=found.service.settings.name, messages=[{"role": "user", "content": content}]
+        )
+        until(lambda: quiet(found.service))
+    assert threads == {"illume-engine"}
+
+
+def test_the_check_catches_a_second_thread_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = computing(monkeypatch)
+    monkeypatch.setattr(Worker, "_between_steps", lambda self, work: work())
+    with served() as found:
+        found.client().images.generate(prompt=PROMPT, size="auto")
+    assert threads == {"illume-engine", "illume-painter"}
 
 
 def test_drawings_are_those_of_the_model(client: openai.OpenAI, server: Served) -> None:

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fixtures.tiny_drawing import ask, chat, draw, edit, engine, layout, tiny_model
+from illume.generate import forward
 from illume.generate.cache import StaticCache
-from illume.generate.forward import Forward, Norm
+from illume.generate.forward import Forward, Norm, attended
 from illume.generate.steps import Steps
 from illume.generate.tier import TIERS
 from illume.models import quantized
@@ -78,6 +79,23 @@ def test_the_engines_forward_is_the_models(family: str) -> None:
     check_forward_is_the_models(family)
 
 
+@pytest.mark.parametrize("heads", [2, 4])
+def test_looking_far_is_torchs_attention(heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where keys and values of many rows lie outside of the caches."""
+    draws = torch.Generator().manual_seed(2)
+    queries, keys, values = (torch.randn(6, heads, n, 16, generator=draws) for n in (1, 40, 40))
+    mask = torch.zeros(6, 1, 1, 40).masked_fill(torch.rand(6, 1, 1, 40, generator=draws) < 0.5, -torch.inf)
+    expected = attended(queries, keys, values, mask)
+    monkeypatch.setattr(forward, "_FAR", 0)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *_, **__: pytest.fail("torch's kernel"))
+    torch.testing.assert_close(attended(queries, keys, values, mask), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_engines_forward_is_the_models_when_it_looks_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "_FAR", 0)
+    check_forward_is_the_models("qwen2")
+
+
 def wrong_norm(self: Norm, x: Tensor) -> Tensor:
     return F.normalize(x, dim=-1) * self.weight * 1.001
 
@@ -101,11 +119,19 @@ def unshared(self: Forward, positions: Tensor, offsets: Tensor, visible: int, ro
 
 
 AT = Forward._at
+
+
+def short_sighted(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Scores are not scaled."""
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
+
+
 BROKEN: dict[str, tuple[object, str, Callable[..., object]]] = {
     "a norm of another size": (Norm, "forward", wrong_norm),
     "padding that is kept": (Forward, "_at", forgetful),
     "angles of the next position": (Forward, "_at", off_by_one),
     "a look ahead": (Forward, "_at", unshared),
+    "a look too sharp": (forward, "attended", short_sighted),
 }
 
 
@@ -128,8 +154,8 @@ def test_ids_of_the_fast_forward_are_those_of_strict_mode(rows: int) -> None:
 
 
 def test_the_check_of_ids_catches_a_forward_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = Forward.forward
-    monkeypatch.setattr(Forward, "forward", lambda self, *given: forward(self, *given) * 1.3)
+    right = Forward.forward
+    monkeypatch.setattr(Forward, "forward", lambda self, *given: right(self, *given) * 1.3)
     with pytest.raises(AssertionError):
         check_ids_are_those_of_strict_mode(6)
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fixtures.tiny_drawing import ask, chat, draw, edit, engine, picture
 from illume.generate.request import Request
@@ -23,16 +25,42 @@ def test_rows_are_taken_in_the_order_in_which_they_were_left() -> None:
     rows = Rows(3)
     assert [rows.take(OTHER) for _ in range(3)] == [0, 1, 2]
     assert rows.free == 0
-    for row in (2, 0, 1):
+    for row in (1, 0, 2):
         rows.leave(row)
-    assert [rows.take(OTHER) for _ in range(3)] == [2, 0, 1]
+    assert [rows.take(OTHER) for _ in range(3)] == [1, 0, 2]
+
+
+def test_rows_in_use_stay_together() -> None:
+    """Whatever another row holds, for a step computes all rows from the first in use to the last."""
+    rows = Rows(8)
+    assert [rows.take(OTHER) for _ in range(4)] == [0, 1, 2, 3]
+    rows.held[7] = HELLO
+    rows.leave(2)
+    assert [rows.take(HELP) for _ in range(2)] == [2, 4]
+    for row in (0, 1, 2, 3):
+        rows.leave(row)
+    rows.held[3] = HELLO
+    assert [rows.take(HELP) for _ in range(3)] == [3, 5, 6]
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 7)), max_size=60))
+def test_rows_in_use_reach_no_further_than_they_ever_had_to(orders: list[int | None]) -> None:
+    """Requests come (None) and go (a number): none gets a row outside of those in use while one between is free."""
+    rows, used = Rows(16), list[int]()
+    for order in orders:
+        if order is None and rows.free:
+            between = set(range(min(used), max(used))) - set(used) if used else set()
+            used.append(rows.take(OTHER))
+            assert not between or used[-1] in between
+        elif order is not None and used:
+            rows.leave(used.pop(order % len(used)))
 
 
 def test_a_row_that_holds_the_beginning_is_taken_first() -> None:
     rows = Rows(3)
     rows.held[2] = HELLO
     assert rows.take(HELP) == 2
-    assert rows.take(OTHER) == 0
+    assert rows.take(OTHER) == 1
 
 
 def test_a_beginning_ends_where_the_first_mark_differs_and_before_the_last() -> None:

@@ -310,3 +310,14 @@ def test_a_picture_that_cannot_be_painted_is_an_error(monkeypatch: pytest.Monkey
             check_error(http.post("/v1/images/generations", json=DRAW), 500)
         assert http.post("/v1/images/generations", json=DRAW).status_code == 200
         until(lambda: quiet(found.service))
+
+
+def test_a_picture_that_is_painted_when_the_engine_has_ended_is_painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between steps there is no time any more: the thread that waited for one does it."""
+    with served() as found:
+        worker = found.service.worker
+        worker._orders.put(worker._end)
+        until(lambda: not worker._thread.is_alive())
+        assert worker._between_steps(lambda: [some_picture()])[0].size == (8, 8)
+        with pytest.raises(ZeroDivisionError):
+            worker._between_steps(lambda: [1 / 0])  # type: ignore[list-item]

@@ -8,6 +8,7 @@ import typer
 
 from illume.cli.options import DeviceOption, ModelArgument, TierOption
 from illume.core.errors import UsageError
+from illume.core.threads import in_passing
 
 
 def serve(
@@ -69,4 +70,4 @@ def serve(
         log_prompts=log_prompts,
         limits=limits,
     )
-    run(load(model, device, strict=strict, tier=tier), settings)
+    run(in_passing(load, model, device, strict=strict, tier=tier), settings)

@@ -37,10 +37,14 @@ class Rows:
         return len(self._free)
 
     def take(self, marks: Seq[Mark]) -> int:
-        """A free row: the one that holds most of the beginning of `marks`, or else the one left longest ago."""
-        shared = {row: _shared(self.held[row], marks) for row in self._free}
-        best = max(shared, key=lambda row: shared[row])
-        row = best if shared[best] >= LEAST else next(iter(self._free))
+        """A free row near those in use, for a step computes all rows from the first in use to the last: of the nearest
+        the one that holds most of the beginning of `marks`, or else the one left longest ago."""
+        used = [row for row in range(len(self.held)) if row not in self._free] or [*self._free]
+        away = {row: max(0, min(used) - row, row - max(used)) for row in self._free}
+        near = [row for row in self._free if away[row] == min(away.values())]
+        shared = {row: _shared(self.held[row], marks) for row in near}
+        best = max(near, key=lambda row: shared[row])
+        row = best if shared[best] >= LEAST else near[0]
         del self._free[row]
         return row
 

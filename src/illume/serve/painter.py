@@ -1,4 +1,4 @@
-"""The thread that paints: finished and partial drawings of all answers, in batches, so that decoding goes on meanwhile.
+"""The thread that sees to pictures: finished and partial drawings of all answers, painted in batches and made files.
 
 It knows pictures and where they are to be sent, but neither the engine nor HTTP.
 """
@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from PIL import Image
 
@@ -16,6 +17,8 @@ from illume.generate.request import Partial
 from illume.serve.job import Job
 from illume.serve.memory import Memory
 
+# Where tensors are computed: it calls what it is given, in some thread, and returns what came of it.
+Compute: TypeAlias = Callable[[Callable[[], list[Image.Image]]], list[Image.Image]]
 _MOST = 16  # painted together: enough to be quick, few enough not to let a partial picture wait
 
 
@@ -49,13 +52,14 @@ class PaintShop:
     """Paints in a thread of its own, in the order in which pictures were asked for, a batch at a time.
 
     What a job that is given up asked for is left out. `memory` keeps the codes of what is painted; `count` is told of
-    each batch.
+    each batch; `compute` has the painting itself done.
     """
 
-    def __init__(self, painter: Painter, memory: Memory, count: Callable[[int], None]) -> None:
+    def __init__(self, painter: Painter, memory: Memory, count: Callable[[int], None], compute: Compute) -> None:
         self._painter = painter
         self._memory = memory
         self._count = count
+        self._compute = compute
         self._tasks: deque[Task] = deque()
         self._some = threading.Condition()
         self._open = True
@@ -108,7 +112,9 @@ class PaintShop:
             return [self._tasks.popleft() for _ in range(min(_MOST, len(self._tasks)))]
 
     def _painted(self, tasks: Sequence[Task]) -> list[Image.Image]:
-        return self._painter.pictures([self._drawn(task.what) for task in tasks]) if tasks else []
+        if not tasks:
+            return []
+        return self._compute(lambda: self._painter.pictures([self._drawn(task.what) for task in tasks]))
 
     def _drawn(self, what: Drawn | PartialDrawn | Painted) -> Drawn:
         """What is painted: of an unfinished drawing what there is, and nothing elsewhere."""

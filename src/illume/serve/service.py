@@ -43,10 +43,11 @@ class Service:
         self.keys = Keys(settings.keys)
         self.metrics = Metrics()
         memory = Memory()
-        self._painting = ThreadPoolExecutor(1, "illume-looking-again")
+        beside = illume.parts.model.embedding.text.device.type != "cpu"  # core/threads.py says why
+        self._painting = ThreadPoolExecutor(1, "illume-looking-again") if beside else None
         self.asker = Asker(illume, memory, settings.limits.pixels)
         self.fetcher = Fetcher(settings.limits.body) if settings.remote_images else None
-        self.worker = Worker(self._engine, illume.painter, memory, self.metrics, settings.limits.open)
+        self.worker = Worker(self._engine, illume.painter, memory, self.metrics, settings.limits.open, beside=beside)
         self.created = int(time.time())
         self.draining = False
         self.requests = 0  # being answered, of those that may take long
@@ -62,7 +63,8 @@ class Service:
         """Fail what is open, and end."""
         self.draining = True
         await self.worker.stop()
-        self._painting.shutdown(wait=False, cancel_futures=True)
+        if self._painting is not None:
+            self._painting.shutdown(wait=False, cancel_futures=True)
 
     async def drain(self, seconds: float) -> bool:
         """Take nothing new, and wait until all is answered, for so long at most; whether it is."""

@@ -2,6 +2,8 @@
 
 Neither side polls: an idle worker sleeps until something is asked, the loop is called when there are news. It knows
 orders and jobs, but nothing of HTTP.
+
+On a CPU pictures are painted in the engine's thread too, between its steps (core/threads.py says why).
 """
 
 import asyncio
@@ -9,10 +11,12 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from illume.core.errors import IllumeError
+from illume.core.threads import in_passing
 from illume.generate.draw import Painter
 from illume.generate.engine import Engine
 from illume.generate.request import Key, Result
@@ -27,15 +31,25 @@ from illume.serve.tracker import Drawing, News, Picture, Said
 
 _MOST_FAILURES = 3  # in a row: then the engine is given up, and health says so
 _MOST_WAIT = 60  # seconds, of Retry-After
+_PATIENCE = 0.5  # seconds after which who waits for the engine's thread looks whether it is alive
 Action = Callable[[], None]
+T = TypeVar("T")
 
 
 class Worker:
     """Answers orders. `submit` and `give_up` are called on the event loop, on which `start` was called too."""
 
     def __init__(
-        self, make_engine: Callable[[], Engine], painter: Painter, memory: Memory, metrics: Metrics, most_open: int
+        self,
+        make_engine: Callable[[], Engine],
+        painter: Painter,
+        memory: Memory,
+        metrics: Metrics,
+        most_open: int,
+        *,
+        beside: bool,
     ) -> None:
+        """beside: pictures are painted beside the engine's steps, not between them."""
         self.failed = False
         self.open: set[Job] = set()
         self._make_engine = make_engine
@@ -45,10 +59,11 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._orders: queue.SimpleQueue[Action] = queue.SimpleQueue()
         self._running: dict[Key, Running] = {}
-        self._engine = make_engine()
+        self._engine = in_passing(make_engine)
         self._working = True
         self._news: list[Action] = []
-        self._shop = PaintShop(painter, memory, metrics.paint_batch.observe)
+        compute = _at_once if beside else self._between_steps
+        self._shop = PaintShop(painter, memory, metrics.paint_batch.observe, compute)
         self._thread = threading.Thread(target=self._work, name="illume-engine", daemon=True)
         self._seconds = 1.0  # of an answer, on the average of the last ones
         self.load = self._engine.load
@@ -239,6 +254,14 @@ class Worker:
 
     # What follows happens in the painter's thread.
 
+    def _between_steps(self, work: Callable[[], T]) -> T:
+        """Have the engine's thread do something, or do it here where that thread has ended."""
+        done: Future[T] = Future()
+        self._orders.put(partial(_do, work, done))
+        while not done.done() and self._thread.is_alive():
+            wait([done], _PATIENCE)
+        return done.result() if done.done() else work()
+
     def _painted(self, running: Running, unfinished: bool, deliver: Callable[[bytes], None], data: bytes) -> None:
         running.see(unfinished)
         self._on_loop([partial(deliver, data), partial(self._close, running.job)])
@@ -264,6 +287,17 @@ class Worker:
     def _fail_all(self) -> None:
         for job in list(self.open):
             self.refuse(job, ApiError(503, "the engine has stopped"))
+
+
+def _at_once(work: Callable[[], T]) -> T:
+    return work()
+
+
+def _do(work: Callable[[], T], done: Future[T]) -> None:
+    try:
+        done.set_result(work())
+    except BaseException as error:
+        done.set_exception(error)
 
 
 def _each(actions: Sequence[Action]) -> None:
