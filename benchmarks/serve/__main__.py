@@ -4,12 +4,13 @@
 
 The peer is transformers' JanusForConditionalGeneration behind FastAPI: one request at a time, and what arrives within
 50 ms in one batch. Both models are random and of one shape (benchmarks/shapes.py: 8 layers x 256, 64 ids an image,
-guidance), so pictures are noise; both paint in one pass. Clients ask for the next picture when they have the last one;
-ILLUME streams three partial pictures of each, the peer's answers are whole. All servers stand while clients, a process
+guidance), so pictures are noise; both paint in one pass. Clients ask for the next picture when they have the last one:
+of ILLUME once with three partial pictures of each on the way, and once, as of the peer, whole pictures alone, which is
+what images a second are compared by. All servers stand while clients, a process
 of their own, ask one after the other; a quick one is asked for several rounds. One round at each number of clients
 before them is not counted. `--illume` gives `illume serve` further options, `--dtype` is the peer's.
 
-About six minutes on two quiet cores; `--smoke` a minute, with rough figures of a tiny shape. Each cell is written to
+About seven minutes on two quiet cores; `--smoke` a minute, with rough figures of a tiny shape. Each cell is written to
 results/serve/KEY.json as it comes: the same command goes on from there, until settings or code change. Ends in one
 line of JSON.
 """
@@ -30,15 +31,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serve.cells import ROOT, Book, Cell, cell_of, goals, key_of, ratios
+from benchmarks.serve.cells import ROOT, STREAMED, WHOLE, Book, Cell, cell_of, goals, key_of, ratios
 from benchmarks.serve.servers import Served, served
 from benchmarks.shapes import SHAPES, ours
 
-ILLUME, PEERS = "illume", {"serial": -1.0, "batching": 0.05}
+PEERS = {"serial": -1.0, "batching": 0.05}
 REQUESTS = {1: 10, 4: 6, 16: 4, 64: 2}  # of each client in a round, by the number of clients
 ENOUGH, MOST_ROUNDS = 8.0, 8  # seconds of a cell; rounds, if those do not come together before
 MOST_SECONDS = 150.0  # of a round
-PARTIALS = 3
+PARTIALS = {STREAMED: 3, WHOLE: 0, **dict.fromkeys(PEERS, 0)}  # of a picture, by what is asked for
 
 
 def asked(url: str, clients: int, requests: int, partials: int, seed: int) -> dict[str, Any]:
@@ -53,9 +54,9 @@ def asked(url: str, clients: int, requests: int, partials: int, seed: int) -> di
     return told
 
 
-def measured(url: str, clients: int, partials: int, smoke: bool) -> Cell:
+def measured(url: str, clients: int, partials: int, smoke: bool, practised: bool) -> Cell:
     """The cell of a server for so many clients."""
-    if partials or clients == 1:  # the peer has no shapes to get used to, and no time for it
+    if practised or clients == 1:  # the peer has no shapes to get used to, and no time for it
         asked(url, clients, 1, partials, seed=0)
     rounds = [asked(url, clients, 1 if smoke else REQUESTS.get(clients, 2), partials, seed=1)]
     while not smoke and sum(one["seconds"] for one in rounds) < ENOUGH and len(rounds) < MOST_ROUNDS:
@@ -69,47 +70,48 @@ def all_served(shape: str, dtype: str, options: str) -> Iterator[dict[str, Serve
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         model = Path(folder) / "model"
         ours(SHAPES[shape]).save(model)
-        commands = {ILLUME: ["-m", "illume", "serve", str(model), *options.split()]}
+        commands = {STREAMED: ["-m", "illume", "serve", str(model), *options.split()]}
         for name, window in PEERS.items():
             about = ["--window", str(window), "--shape", shape, "--dtype", dtype]
             commands[name] = ["-m", "benchmarks.serve.peer", *about]
-        yield {
+        found = {
             name: stack.enter_context(served(command, Path(folder) / f"{name}.log"))
             for name, command in commands.items()
         }
+        yield found | {WHOLE: found[STREAMED]}
 
 
 def fill(book: Book, servers: dict[str, Served], clients: Sequence[int], smoke: bool) -> None:
     """Measure the cells that are not there yet."""
     for number in clients:
-        for name, server in servers.items():
+        for name, partials in PARTIALS.items():
             if (name, number) in book.cells:
                 continue
             print(f"{name}, {number} clients ...", file=sys.stderr, flush=True)
-            cell = measured(server.url, number, PARTIALS if name == ILLUME else 0, smoke)
+            cell = measured(servers[name].url, number, partials, smoke, practised=name not in PEERS)
             book.write(name, number, cell)
 
 
 def show(book: Book, clients: Sequence[int]) -> None:
     """The tables."""
-    table = Table("clients", "server", "images/s", "p50 s", "p95 s", "first picture s", "its p95", "ILLUME is")
+    table = Table("clients", "server", "images/s", "p50 s", "p95 s", "first s", "its p95", "streamed, whole is")
     for number in clients:
-        times = ratios(book.cells, ILLUME, number)
-        for name in (ILLUME, *PEERS):
+        times = {own: ratios(book.cells, own, number) for own in (STREAMED, WHOLE)}
+        for name in PARTIALS:
             cell = book.cells[name, number]
             seconds = [f"{value:.2f}" for value in (cell.p50, cell.p95, cell.first_p50, cell.first_p95)]
-            ratio = f"{times[name]:.1f}x" if name in times else ""
+            ratio = ", ".join(f"{one[name]:.1f}x" for one in times.values()) if name in PEERS else ""
             table.add_row(str(number), name, f"{cell.images_per_second:.2f}", *seconds, ratio)
     Console().print(table)
     table = Table("goal", "measured", "at least (seconds: at most)", "met")
-    for name, (value, goal, met) in goals(book.cells, ILLUME).items():
+    for name, (value, goal, met) in goals(book.cells).items():
         table.add_row(name, f"{value:.2f}", f"{goal:.2f}", "yes" if met else "NO")
     Console().print(table)
 
 
 def told(book: Book, clients: Sequence[int], smoke: bool) -> dict[str, Any]:
     """The last line. Only a whole measurement can meet the goals."""
-    held = goals(book.cells, ILLUME)
+    held = goals(book.cells)
     cells = {f"{name} {number}": vars(cell) for (name, number), cell in book.cells.items()}
     rounded = {
         name: {key: round(value, 4) if value == value else None for key, value in cell.items()}
@@ -141,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path.unlink(missing_ok=True)
     book = Book(path, settings)
     try:
-        if any((name, number) not in book.cells for name in (ILLUME, *PEERS) for number in clients):
+        if any((name, number) not in book.cells for name in PARTIALS for number in clients):
             with all_served(shape, given.dtype, given.illume) as servers:
                 fill(book, servers, clients, given.smoke)
     except RuntimeError as error:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from benchmarks.serve import clients, peer
 from benchmarks.serve.__main__ import told
-from benchmarks.serve.cells import Book, Cell, cell_of, goals, key_of, percentile, ratios
+from benchmarks.serve.cells import STREAMED, WHOLE, Book, Cell, cell_of, goals, key_of, percentile, ratios
 from benchmarks.serve.servers import served
 from benchmarks.shapes import GUIDANCE, Shape, ours, peer_codes, peer_prompts
 from benchmarks.shapes import peer as janus
@@ -34,8 +34,18 @@ def cell(rate: float, p95: float = 1.0, failed: int = 0) -> Cell:
 
 
 def cells(own: float = 8.0, own_p95: float = 1.0, failed: int = 0) -> dict[tuple[str, int], Cell]:
-    found = {("illume", 16): cell(own), ("serial", 16): cell(1.0), ("batching", 16): cell(3.0)}
-    alone = {("illume", 1): cell(1, own_p95, failed), ("serial", 1): cell(1, 1.0), ("batching", 1): cell(1, 1.5)}
+    found = {
+        (WHOLE, 16): cell(own),
+        (STREAMED, 16): cell(own / 2),
+        ("serial", 16): cell(1.0),
+        ("batching", 16): cell(3.0),
+    }
+    alone = {
+        (STREAMED, 1): cell(1, own_p95, failed),
+        (WHOLE, 1): cell(1),
+        ("serial", 1): cell(1, 1.0),
+        ("batching", 1): cell(1, 1.5),
+    }
     return found | alone
 
 
@@ -59,10 +69,10 @@ def test_a_cell_sums_rounds_and_leaves_failures_out_of_latencies() -> None:
 
 
 def test_ratios_and_goals() -> None:
-    assert ratios(cells(), "illume", 16) == {"serial": 8.0, "batching": pytest.approx(8 / 3)}
-    assert all(met for _, _, met in goals(cells(), "illume").values())
+    assert ratios(cells(), WHOLE, 16) == {"serial": 8.0, "batching": pytest.approx(8 / 3)}
+    assert all(met for _, _, met in goals(cells()).values())
     for worse in (cells(own=7.9), cells(own=7.4), cells(own_p95=1.01), cells(failed=1)):
-        assert not all(met for _, _, met in goals(worse, "illume").values())
+        assert not all(met for _, _, met in goals(worse).values())
 
 
 def test_a_part_of_a_measurement_meets_no_goals() -> None:
