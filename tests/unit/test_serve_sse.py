@@ -102,6 +102,34 @@ def test_a_client_that_takes_nothing_in_has_left() -> None:
     assert closed == [1]
 
 
+@pytest.mark.parametrize("turns", range(5))
+def test_a_stream_that_is_cancelled_as_a_send_ends_is_cancelled(turns: int) -> None:
+    """In whatever turn of the loop: or a server that is told to end would wait for it for good."""
+
+    async def cancelling() -> None:
+        client, closed, sent = Client(), [], asyncio.Event()
+
+        async def send(message: dict[str, Any]) -> None:
+            if message.get("body"):
+                client.got += message["body"]
+                await sent.wait()
+
+        client.send = send  # type: ignore[method-assign]
+        streaming = asyncio.ensure_future(stream(client, endless([]), closed))
+        while not client.got:
+            await asyncio.sleep(0)
+        (sending,) = (task for task in asyncio.all_tasks() if "EventStream._send" in repr(task.get_coro()))
+        sent.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        sending.cancel()
+        with pytest.raises(ClientGoneError):
+            await asyncio.wait_for(streaming, 1)
+        assert closed == [1]
+
+    asyncio.run(cancelling())
+
+
 def test_a_client_that_left_before_the_first_event_is_noticed() -> None:
     async def gone() -> None:
         leaves, closed = asyncio.Event(), []

@@ -39,9 +39,10 @@ class Rows:
     def take(self, marks: Seq[Mark]) -> int:
         """A free row near those in use, for a step computes all rows from the first in use to the last: of the nearest
         the one that holds most of the beginning of `marks`, or else the one left longest ago."""
-        used = [row for row in range(len(self.held)) if row not in self._free] or [*self._free]
-        away = {row: max(0, min(used) - row, row - max(used)) for row in self._free}
-        near = [row for row in self._free if away[row] == min(away.values())]
+        used = [row for row in range(len(self.held)) if row not in self._free] or sorted(self._free)
+        away = {row: max(0, used[0] - row, row - used[-1]) for row in self._free}
+        nearest = min(away.values())
+        near = [row for row in self._free if away[row] == nearest]
         shared = {row: _shared(self.held[row], marks) for row in near}
         best = max(near, key=lambda row: shared[row])
         row = best if shared[best] >= LEAST else near[0]

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from illume.core.errors import JudgeError
@@ -180,10 +181,9 @@ class _Questioning:
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, unless the round stops."""
-        try:
-            await asyncio.wait_for(self.stopping.wait(), max(0.0, seconds))
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
 
     def _give_up(self, drawing: Drawing, failure: Failure) -> Outcome:
         """A question that brought nothing. JudgeError where that is the way of all of them; a refusal is an answer."""

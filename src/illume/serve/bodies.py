@@ -91,7 +91,8 @@ class Body:
                 await self._next(min(_PAUSE, self._left))
 
     async def _next(self, seconds: float) -> Message:
-        message = await asyncio.wait_for(self._receive(), seconds)
+        async with asyncio.timeout(seconds):
+            message = await self._receive()
         self._size += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         return message

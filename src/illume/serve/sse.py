@@ -69,7 +69,8 @@ class EventStream(Response):
 
     async def _give(self, send: Send, message: dict[str, Any]) -> None:
         try:
-            await asyncio.wait_for(send(message), self.send_seconds)
+            async with asyncio.timeout(self.send_seconds):  # in 3.11 wait_for forgets who cancels it as a send ends
+                await send(message)
         except (TimeoutError, OSError) as error:
             raise ClientGoneError from error
 
