@@ -149,7 +149,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone")
 def test_kept_memory_is_not_faulted_in_again() -> None:
     def faults(how: str) -> int:
-        done = subprocess.run([sys.executable, "-c", FAULTS_OF_STEPS, how], check=True, capture_output=True, text=True)
-        return int(done.stdout)
+        """The most of three runs: what lies above what is freed, by chance, may keep glibc from giving it back."""
+        command = [sys.executable, "-c", FAULTS_OF_STEPS, how]
+        runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]
+        return max(int(done.stdout) for done in runs)
 
     assert faults("keep") < faults("leave") / 4
