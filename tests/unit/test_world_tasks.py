@@ -29,6 +29,8 @@ from illume.world import (
     sample_scene,
     scene_split,
 )
+from illume.world.asking import ask_each_by_name
+from illume.world.edits import references
 from illume.world.render import render
 
 MOVING = replace(PICO, edits=("recolour", "remove", "add", "replace", "move"))
@@ -324,15 +326,40 @@ def test_training_says_common_relations_more_often_and_tests_do_not(many: list[t
     assert 0.35 < share(q for _, q in asked(PICO, "test", 300)) < 0.65
 
 
-@pytest.mark.parametrize("config", [PICO, NANO])
-def test_a_lesson_asks_twice_of_what_takes_many_answers(config: WorldConfig) -> None:
+def test_a_lesson_asks_twice_of_what_takes_many_answers() -> None:
     """Never the same twice, never more than `questions` asks; of a scene without relations the very same."""
     dropped: Counter[str] = Counter()
-    related = Counter(kind for i in range(300) for kind in twice(config, i, dropped))
+    related = Counter(kind for i in range(300) for kind in twice(PICO, i, dropped))
     assert related["relation"] > 100
     assert related["where"] > 100
     assert set(related) == {"relation", "where"}
     assert set(dropped) == {"exists", "shape", "colour"}
+
+
+def test_a_lesson_where_sizes_differ_asks_for_every_object_by_name() -> None:
+    relations, both = Counter[int](), 0
+    for number in range(300):
+        scene = sample_scene(NANO, "train", number)
+        learnt = lesson(scene, NANO, stream("lesson", number))
+        assert len({question.text for question in learnt}) == len(learnt) <= 12
+        named = [thing for thing in scene if references(thing, scene)]
+        where = [q for q in learnt if q.kind == "where"]
+        assert Counter(q.answer for q in where if " and " not in q.text) == Counter(NANO.place(o.cell) for o in named)
+        both += sum(are_found(q, scene) for q in where if " and " in q.text)
+        by_name = {q.kind for q in learnt if q.kind in {"shape", "colour"} and " at the " not in q.text}
+        assert by_name == {k for k in ("shape", "colour") if ask_each_by_name(scene, NANO, stream("any"), k)}
+        assert sum(q.kind in {"exists", "count", "more", "size", "same"} for q in learnt) <= 2
+        relations[sum(q.kind == "relation" for q in learnt)] += 1
+    assert set(relations) == {0, 1, 2}
+    assert relations[2] > 150
+    assert both > 150
+
+
+def are_found(question: Question, scene: Scene) -> bool:
+    """Whether "where is A and where is B?" is answered in that order."""
+    names = question.text.removesuffix("?").split(" and ")
+    things = [next(o for o in scene if name.removeprefix("where is ") in references(o, scene)) for name in names]
+    return question.answer == " and ".join(NANO.place(thing.cell) for thing in things)
 
 
 def twice(config: WorldConfig, number: int, dropped: Counter[str]) -> list[str]:

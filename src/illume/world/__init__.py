@@ -3,10 +3,11 @@
 What is exported here is plain Python; the pictures (`world.render`, `world.oracle`) use numpy and are imported by name.
 """
 
-from illume.world.asking import QUESTION_KINDS, Question, ask, lesson, question_kinds, questions
+from illume.world.asking import QUESTION_KINDS, Question, ask, question_kinds, questions
 from illume.world.edits import Edit, propose_edit, sample_edit
 from illume.world.inpainting import INPAINT_KINDS, Inpainting, box_of, propose_inpainting
 from illume.world.language import Caption, caption, perturb, text_split, texts, understand
+from illume.world.lessons import lesson
 from illume.world.sampling import (
     categories_of,
     sample_edit_chain,

@@ -33,7 +33,6 @@ class Question:
 # Training asks of these more often than of their opposites. With all four equally often, neither the order of the two
 # objects nor the word says anything by itself, and a model is slow to find what both say together.
 _COMMON = {"left of": 2.5, "above": 2.5}
-_LEARNT_AT_ONCE = ("exists", "shape", "colour")
 
 
 def questions(scene: Scene, config: WorldConfig, rng: random.Random) -> list[Question]:
@@ -42,19 +41,6 @@ def questions(scene: Scene, config: WorldConfig, rng: random.Random) -> list[Que
     Held-out pairs are named only of scenes that show one, so training never names any.
     """
     asked = [question for kind in question_kinds(config) if (question := ask(scene, config, rng, kind)) is not None]
-    return rng.sample(asked, len(asked))
-
-
-def lesson(scene: Scene, config: WorldConfig, rng: random.Random) -> list[Question]:
-    """Questions to learn from, no more than `questions` has: where things stand in a relation, two of the kinds that
-    are learnt at once make room for another relation and another place, which take many answers."""
-    asked = questions(scene, config, rng)
-    if not any(question.kind == "relation" for question in asked):
-        return asked
-    dropped = rng.sample([question for question in asked if question.kind in _LEARNT_AT_ONCE], 2)
-    asked = [question for question in asked if question not in dropped]
-    more = (ask(scene, config, rng, kind) for kind in ("relation", "where"))
-    asked += [question for question in more if question is not None and question not in asked]
     return rng.sample(asked, len(asked))
 
 
@@ -67,6 +53,12 @@ def ask(scene: Scene, config: WorldConfig, rng: random.Random, kind: str) -> Que
     """A question of one kind; None where the scene allows none (a relation of a single object)."""
     found = _ASK[kind](scene, config, rng)
     return None if found is None else Question(kind, *found)
+
+
+def ask_each_by_name(scene: Scene, config: WorldConfig, rng: random.Random, kind: str) -> list[Question]:
+    """A question of "where", "colour" or "shape" about each object that something but its place tells apart."""
+    named = [(names, thing) for thing in scene if (names := _NAMES[kind](thing, scene))]
+    return [Question(kind, *_about(kind, rng.choice(names), thing, config)) for names, thing in named]
 
 
 def _exists(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
@@ -125,26 +117,44 @@ def _several(thing: Object) -> str:
 
 def _colour(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
     thing = rng.choice(scene.objects)
-    names = [f"the object at the {config.place(thing.cell)}"]
-    if sum(other.shape == thing.shape for other in scene) == 1:
-        names.append(f"the {thing.shape}")
-    return f"what color is {rng.choice(names)}?", thing.colour
+    return _about("colour", rng.choice([_at(thing, config), *_NAMES["colour"](thing, scene)]), thing, config)
 
 
 def _shape(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
     thing = rng.choice(scene.objects)
-    names = [f"the object at the {config.place(thing.cell)}"]
-    if sum(other.colour == thing.colour for other in scene) == 1:
-        names.append(f"the {thing.colour} object")
-    return f"what shape is {rng.choice(names)}?", thing.shape
+    return _about("shape", rng.choice([_at(thing, config), *_NAMES["shape"](thing, scene)]), thing, config)
 
 
 def _where(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
     named = [(name, thing) for thing in scene for name in references(thing, scene)]
-    if not named:
-        return None
-    name, thing = rng.choice(named)
-    return f"where is {name}?", config.place(thing.cell)
+    return _about("where", *rng.choice(named), config) if named else None
+
+
+def _about(kind: str, name: str, thing: Object, config: WorldConfig) -> tuple[str, str]:
+    """A question about one object, called by this name, and its answer."""
+    if kind == "where":
+        return f"where is {name}?", config.place(thing.cell)
+    return (f"what color is {name}?", thing.colour) if kind == "colour" else (f"what shape is {name}?", thing.shape)
+
+
+def _at(thing: Object, config: WorldConfig) -> str:
+    return f"the object at the {config.place(thing.cell)}"
+
+
+def _shape_alone(thing: Object, scene: Scene) -> list[str]:
+    return [f"the {thing.shape}"] if sum(other.shape == thing.shape for other in scene) == 1 else []
+
+
+def _colour_alone(thing: Object, scene: Scene) -> list[str]:
+    return [f"the {thing.colour} object"] if sum(other.colour == thing.colour for other in scene) == 1 else []
+
+
+# What tells an object apart, and neither its place nor what is asked for.
+_NAMES: dict[str, Callable[[Object, Scene], list[str]]] = {
+    "where": references,
+    "colour": _shape_alone,
+    "shape": _colour_alone,
+}
 
 
 def _relation(scene: Scene, config: WorldConfig, rng: random.Random) -> Asked:
