@@ -17,7 +17,9 @@ from illume.eval.runner import run_tasks
 from illume.eval.scorecard import Row, Scorecard
 from illume.eval.task import Picture
 from illume.eval.tasks import record_tasks
-from illume.eval.tasks.records import _asked, edits_of, in_turn, questions_of
+from illume.eval.tasks.record_edits import edits_of, judged_of
+from illume.eval.tasks.records import _asked, in_turn, questions_of
+from illume.tasks.verdict import CRITERIA
 
 COUNT = 30
 
@@ -35,6 +37,12 @@ def opened(path: Path, name: str) -> OpenCollection:
     return OpenCollection(open_kind(path), 32, name=name)
 
 
+def verdict(good: bool) -> dict[str, object]:
+    criteria = {name: {"applicable": True, "reason": "as seen", "passed": True} for name in CRITERIA}
+    criteria["colour"] |= {"passed": good}
+    return {**criteria, "overall": good}
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Parted:
     root = tmp_path_factory.mktemp("own")
@@ -50,7 +58,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Parted:
     edits = [{"task": "edit", "images": [n, f"other-{n}"], "instruction": f"change {n}"} for n in pairs]
     for number, name in enumerate(pairs):
         (root / f"other-{name}").write_bytes(picture(100 + number))
+    regions = [
+        {"task": "inpaint", "images": [n, f"other-{n}"], "mask": [4, 4, 20, 20], "instruction": f"fill {n}"}
+        for n in pairs
+    ]
+    verdicts = [
+        {"task": "assess", "images": [n], "text": f"prompt {i}", "verdict": verdict(i % 2 == 0)}
+        for i, n in enumerate(names)
+    ]
+    texts = [{"task": "text", "text": f"a text of {n} words and no more"} for n in range(COUNT)]
     paths = {"talks": chats, "more": others, "told": shown, "plain": plain, "changes": edits}
+    paths |= {"holes": regions, "judged": verdicts, "words": texts}
     collections = {name: opened(write_lines(root / f"{name}.jsonl", lines), name) for name, lines in paths.items()}
     return parted(collections, 0.4)
 
@@ -61,6 +79,8 @@ class Knowing:
     def __init__(self, data: Parted) -> None:
         self.answers = {(q.picture.tobytes(), q.text): q.answer for q in questions_of(data, 1000)}
         self.targets = {(e.picture.tobytes(), e.instruction): e.target for e in edits_of(data, 1000)}
+        self.regions = {(e.picture.tobytes(), e.instruction): e.target for e in edits_of(data, 1000, "inpaint")}
+        self.verdicts = {(j.picture.tobytes(), j.prompt): j.verdict.to_json() for j in judged_of(data, 1000)}
         told = data.held_out["told"]
         self.drawings = {record.text: told.images.image(record.images[0]) for record in told.records}
 
@@ -78,13 +98,16 @@ class Knowing:
         return [self.targets[p.tobytes(), text] for p, text in zip(pictures, instructions, strict=True)]
 
     def inpaint(self, masked: Sequence[Picture], instructions: Sequence[str | None]) -> list[Picture]:
-        raise AssertionError("no inpainting is asked of a mixture")
+        return [self.regions[p.tobytes(), text or ""] for p, text in zip(masked, instructions, strict=True)]
 
     def reconstruct(self, pictures: Sequence[Picture]) -> list[Picture]:
         return list(pictures)
 
     def assess(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> list[str]:
-        raise AssertionError("no judgements are asked of a mixture")
+        return [self.verdicts[p.tobytes(), text] for p, text in zip(pictures, prompts, strict=True)]
+
+    def nats(self, texts: Sequence[str]) -> list[float]:
+        return [0.0] * len(texts)
 
 
 class Idle(Knowing):
@@ -95,6 +118,15 @@ class Idle(Knowing):
 
     def edit(self, pictures: Sequence[Picture], instructions: Sequence[str]) -> list[Picture]:
         return list(pictures)
+
+    def inpaint(self, masked: Sequence[Picture], instructions: Sequence[str | None]) -> list[Picture]:
+        return list(masked)
+
+    def assess(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> list[str]:
+        return ["fine"] * len(prompts)
+
+    def nats(self, texts: Sequence[str]) -> list[float]:
+        return [9.0 * len(text.split()) for text in texts]
 
     def reconstruct(self, pictures: Sequence[Picture]) -> list[Picture]:
         return [np.zeros_like(picture) for picture in pictures]
@@ -127,13 +159,17 @@ def check_baselines_mean_something(found: dict[str, Row]) -> None:
     assert found["edit"].score > found["edit"].baseline["copy the input"] + 1
     assert found["edit"].by["nearer than the input"].score == 1
     assert found["reconstruct"].score > found["reconstruct"].baseline["mean image"] + 1
+    assert found["inpaint"].score > found["inpaint"].baseline["mean colour"] + 1
+    assert found["assess"].by["kappa"].score == found["assess"].by["valid_json"].score == 1
+    assert found["assess"].score > found["assess"].baseline["always pass"] + 0.2
+    assert found["text"].score > found["text"].baseline["trigrams"] > 0.3
 
 
 def test_whoever_knows_the_records_by_heart_reaches_the_top(data: Parted) -> None:
     found = rows(data, Knowing(data))
-    assert list(found) == ["see", "draw", "reconstruct", "edit"]
-    assert (found["see"].score, found["draw"].score) == (1, 1)
-    assert found["edit"].score == found["reconstruct"].score == BEST_PSNR
+    assert list(found) == ["see", "draw", "reconstruct", "edit", "inpaint", "assess", "text"]
+    assert (found["see"].score, found["draw"].score, found["assess"].score, found["text"].score) == (1, 1, 1, 1)
+    assert found["edit"].score == found["inpaint"].score == found["reconstruct"].score == BEST_PSNR
     check_baselines_mean_something(found)
 
 
@@ -142,6 +178,9 @@ def test_the_check_catches_whoever_does_not_look(data: Parted) -> None:
     assert found["see"].score == found["see"].baseline["without image"]
     assert found["edit"].score == found["edit"].baseline["copy the input"]
     assert found["edit"].by["nearer than the input"].score == 0
+    assert found["inpaint"].score < found["inpaint"].baseline["mean colour"]
+    assert (found["assess"].score, found["assess"].by["valid_json"].score) == (0, 0)
+    assert found["text"].score < found["text"].baseline["trigrams"]
     with pytest.raises(AssertionError):
         check_baselines_mean_something(found)
 
@@ -154,6 +193,8 @@ def test_every_row_tells_of_its_sources(data: Parted) -> None:
     assert found["draw"].by.keys() == {"told", "R@5", "psnr_db to nearest training image"}
     assert found["reconstruct"].by.keys() == {"told", "plain"}
     assert found["edit"].by.keys() == {"changes", "nearer than the input"}
+    assert found["inpaint"].by.keys() == {"holes"}
+    assert found["assess"].by.keys() == {"judged", "kappa", "valid_json"}
 
 
 def test_items_come_from_all_sources_in_turn(data: Parted) -> None:
@@ -171,10 +212,15 @@ def test_without_questions_captions_are_scored_and_without_captions_nothing_is_d
     assert only("told") == ["see", "draw", "reconstruct"]
     assert only("plain") == ["reconstruct"]
     assert only("changes") == ["edit"]
+    assert only("holes", "judged") == ["inpaint", "assess"]
+    assert only("words") == ["text"]
     assert [task.ability for task in record_tasks(data, 9, [], lambda: Embedding(data))] == [
         "see",
         "reconstruct",
         "edit",
+        "inpaint",
+        "assess",
+        "text",
     ]
     assert "draw" not in [task.ability for task in record_tasks(data, 9, ["told"], lambda: None)]
 

@@ -10,7 +10,9 @@ from fixtures.tiny_model_folder import SIZE, tiny_encoder, tiny_illume
 from illume.eval.embedder import TowerEmbedder
 from illume.eval.subject import ModelSubject
 from illume.eval.task import Picture
+from illume.tasks import prompts
 from illume.train.encoder_objective import Contrast, ContrastConfig
+from illume.vocab.format import render
 
 
 def pictures(number: int = 3) -> list[Picture]:
@@ -27,6 +29,7 @@ CALLS: dict[str, Callable[[ModelSubject, int], list[object]]] = {
     "inpaint": lambda subject, n: [p.tobytes() for p in subject.inpaint(pictures(n), [None, *WORDS[1:n]])],
     "reconstruct": lambda subject, n: [p.tobytes() for p in subject.reconstruct(pictures(n))],
     "assess": lambda subject, n: subject.assess(pictures(n), WORDS[:n]),
+    "nats": lambda subject, n: [round(nats, 4) for nats in subject.nats(WORDS[:n])],
 }
 
 
@@ -46,6 +49,22 @@ def test_fewer_items_get_the_same_answers(name: str) -> None:
     three, two = CALLS[name](subject, 3), CALLS[name](subject, 2)
     assert len(three) == 3
     assert three[:2] == two
+
+
+def test_nats_are_those_of_every_id_after_the_ones_before_it() -> None:
+    """Id by id, each from a sequence of its own: what a text costs, its end included, its opening not."""
+    parts = tiny_illume().parts
+    ids = render(prompts.text(WORDS[0]), parts.layout, parts.text).ids
+    opening = len(parts.text.openings["assistant"])
+    nats = 0.0
+    for number in range(opening, len(ids)):
+        before = torch.tensor([ids[:number]])
+        places = torch.full((*before.shape, 3), -1)
+        with torch.no_grad():
+            hidden = parts.model(before, torch.arange(number)[None], places=places)
+            nats -= parts.model.head.logits(hidden[0, -1]).log_softmax(-1)[ids[number]].item()
+    assert ids[-1] == parts.text.end
+    assert ModelSubject(tiny_illume()).nats([WORDS[1], WORDS[0]])[1] == pytest.approx(nats, rel=1e-4)
 
 
 def test_seeds_differ_by_item_and_by_seed() -> None:

@@ -36,7 +36,8 @@ def test_a_run_and_its_model_are_scored_alike(run: Path, tmp_path: Path, monkeyp
     out = tmp_path / "card.json"
     cards = [score.score_folder(str(f), ["score.num_items=6"], out, device="cpu") for f in (run, run / "model")]
     assert load(out)["config_hash"] == cards[0]["config_hash"] == cards[1]["config_hash"] == score.recipe_hash(pico())
-    assert [task.num_items for task in asked[0]] == [6] * 6
+    *tasks, text = asked[0]
+    assert [task.num_items for task in tasks] == [len(text.items())] * 6 == [6] * 6
     with pytest.raises(ConfigError, match="num_items"):
         score.score_folder(str(run), ["score.num_item=6"], device="cpu")
 
@@ -69,8 +70,9 @@ def test_data_say_which_abilities_are_measured(tmp_path: Path) -> None:
     write_lines(tmp_path / "images" / "a.jsonl", lines)
     recipes = (pico(), mixing_inpainting, own, records, kept)
     found = [[t.ability for t in score.tasks_of(recipe, tiny_illume(), tmp_path)] for recipe in recipes]
-    world = ["see", "draw", "reconstruct", "edit", "edit_turns", "assess"]
-    assert found == [world, [*world[:5], "inpaint", "assess"], ["see", "reconstruct"], [], ["see", "reconstruct"]]
+    world = ["see", "draw", "reconstruct", "edit", "edit_turns", "assess", "text"]
+    images = ["see", "reconstruct"]
+    assert found == [world, [*world[:5], "inpaint", *world[5:]], [*images, "text"], [], images]
 
 
 def test_the_batch_is_as_large_as_the_recipe_says() -> None:

@@ -101,7 +101,7 @@ def figure_text(value: float, name: str = "") -> str:
 
 def in_decibels(name: str, value: float) -> bool:
     """Whether a figure is a signal-to-noise ratio: so it is called, or too large for a share."""
-    return "psnr" in name or value > 1
+    return "psnr" in name or (value > 1 and name != "perplexity")
 
 
 def share(value: float, row: Fields) -> float:
@@ -144,6 +144,7 @@ MEANINGS = {
     "edit_turns": "of scenes right after three edits in a row",
     "inpaint": "of masked regions painted as asked, the rest kept",
     "assess": "of pictures judged right against a prompt",
+    "text": "is the probability of a held-out text's next word",
 }
 OWN_MEANINGS = {
     "see": "of words shared by its captions and the real ones (F1)",

@@ -19,7 +19,7 @@ from illume.core.files import write_json
 from illume.core.statistics import ci95, mean
 
 FORMAT_VERSION = 1
-ABILITIES = ("see", "draw", "reconstruct", "edit", "edit_turns", "inpaint", "assess")
+ABILITIES = ("see", "draw", "reconstruct", "edit", "edit_turns", "inpaint", "assess", "text")
 
 
 @dataclass(frozen=True)

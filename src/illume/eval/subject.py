@@ -10,10 +10,14 @@ from torch import Tensor
 
 from illume.api import Illume, Request, Result
 from illume.core.streams import seed_of
+from illume.data.collate import SequenceBatch, collate
+from illume.data.sample import sample_of
 from illume.eval.task import Picture
 from illume.generate.painting import Drawn
 from illume.generate.shown import pixels_of, seen
 from illume.tasks import prompts
+from illume.train.lm_objective import predicted
+from illume.vocab.format import render
 from illume.vocab.messages import ImagePart, Message, TextPart
 
 _ANSWER_IDS = 16  # an answer is a word or two: whoever says more is wrong
@@ -56,6 +60,19 @@ class ModelSubject:
         return self._texts(self.illume.assess_request(picture, prompt) for picture, prompt in asked)
 
     @torch.inference_mode()
+    def nats(self, texts: Sequence[str]) -> list[float]:
+        model, nats = self.illume.parts.model, []
+        for start in range(0, len(texts), _ENCODED_TOGETHER):
+            batch = self._written(texts[start : start + _ENCODED_TOGETHER]).to(model.embedding.text.device)
+            where = predicted(batch.loss_mask, batch.segments, batch.branches)
+            hidden = model(batch.ids, batch.positions, segments=batch.segments, places=batch.places, wanted=where - 1)
+            losses = batch.loss_mask.float().masked_scatter(
+                batch.loss_mask, model.head(hidden, batch.ids.flatten()[where])
+            )
+            nats += losses.sum(dim=1).tolist()
+        return nats
+
+    @torch.inference_mode()
     def reconstruct(self, pictures: Sequence[Picture]) -> list[Picture]:
         tokenizer = self.illume.parts.tokenizer
         device = next(tokenizer.parameters()).device
@@ -81,6 +98,14 @@ class ModelSubject:
 
     def _texts(self, requests: Iterable[Request]) -> list[str]:
         return [_words(result) for result in self.illume.run(requests)]
+
+    def _written(self, texts: Sequence[str]) -> SequenceBatch:
+        """Each text alone in a row of its own, as training shows plain text."""
+        parts = self.illume.parts
+        rendered = [render(prompts.text(text), parts.layout, parts.text) for text in texts]
+        rows = [[sample_of(one, f"text[{number}]", "text")] for number, one in enumerate(rendered)]
+        no_pictures: dict[str, Picture] = {}
+        return collate(rows, no_pictures.__getitem__, num_levels=len(parts.layout.levels), size=parts.image_size)
 
     def _pixels(self, picture: Picture) -> Tensor:
         return pixels_of(self.illume.pixels(picture))

@@ -47,6 +47,10 @@ class Subject(Protocol):
         """What the model says when it is to judge pictures against prompts: a verdict as JSON, if it can."""
         ...
 
+    def nats(self, texts: Sequence[str]) -> list[float]:
+        """How unlikely plain texts are, each from its first word to its end: minus the log of its probability."""
+        ...
+
 
 @dataclass(frozen=True)
 class Example:

@@ -18,6 +18,7 @@ MARKER = (255, 0, 255)
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two lie outside
 Region = Bool[np.ndarray, "h w"]
+_NEAR = 64  # in every channel
 _WHITE = 128  # from here on a mask's grey means: to be changed
 
 
@@ -70,6 +71,12 @@ def as_picture(region: Region) -> Image.Image:
 def touched(picture: Image.Image) -> Region:
     """The pixels of a resized mask in which there is any white: where the marker may have left a trace."""
     return np.array(picture.convert("L")) > 0
+
+
+def found_marked(picture: Image.Image) -> Region:
+    """The pixels of a picture, marked and then resized, that wear the marker's colour, or are the nearest to it."""
+    far = np.abs(np.array(picture).astype(np.int16) - MARKER).max(axis=2)
+    return far <= max(_NEAR, int(far.min()))
 
 
 def _inside(box: Box, size: tuple[int, int], where: str) -> Region:

@@ -27,7 +27,7 @@ CODES = ProductVQConfig(groups=(VQConfig(num_codes=1024, dim=24), VQConfig(num_c
 SEEN = {"scenes": 0.33, "edits": 0.12, "regions": 0.05}
 
 SEEING_FIRST = {"chat": 0.7, "draw": 0.12, "edit": 0.08, "inpaint": 0.02, "assess": 0.02}  # as in pico
-EVERYTHING = {"draw": 0.31, "edit": 0.24, "inpaint": 0.05, "chat": 0.28, "assess": 0.09, "caption": 0.03}
+EVERYTHING = {"draw": 0.31, "edit": 0.24, "inpaint": 0.05, "chat": 0.27, "assess": 0.09, "caption": 0.02, "text": 0.02}
 
 
 def nano() -> Recipe:

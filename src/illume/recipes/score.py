@@ -63,13 +63,13 @@ def with_rows(illume: Illume, rows: int) -> Illume:
 
 def tasks_of(recipe: Recipe, illume: Illume, folder: Path) -> tuple[Task, ...]:
     """The benchmarks that the recipe's data have: of a mixture or of records, those of what is held out of them."""
+    learnt = {name for stage in recipe.stages for name in stage.mixed}
     match recipe.data:
         case WorldData():
-            learnt = {name for stage in recipe.stages for name in stage.mixed}
             return world_tasks(recipe.data.world, recipe.score.num_items, learnt)
         case FolderData():
             images = open_folder(recipe.data, recipe.image_size)
-            return folder_tasks(images, recipe.score.num_items, run_embedder(illume, folder / CONTRAST))
+            return folder_tasks(images, recipe.score.num_items, run_embedder(illume, folder / CONTRAST), learnt)
         case RecordsData() | MixedData():
             return _held_out_tasks(recipe, illume, folder) if recipe.data.held_out else ()
 

@@ -12,15 +12,18 @@ from illume.eval.tasks.edit_turns import EditTurns
 from illume.eval.tasks.folder import Embedder, FolderImages, OwnDraw, OwnReconstruct, OwnSee
 from illume.eval.tasks.inpaint import Inpaint
 from illume.eval.tasks.reconstruct import Reconstruct
-from illume.eval.tasks.records import CAPTIONED, PICTURED, MixedImages, OwnEdit, OwnQuestions, edits_of, questions_of
+from illume.eval.tasks.record_edits import OwnAssess, OwnEdit, OwnInpaint, edits_of, judged_of
+from illume.eval.tasks.records import CAPTIONED, PICTURED, MixedImages, OwnQuestions, questions_of, texts_of
 from illume.eval.tasks.see import See
+from illume.eval.tasks.text import Text, world_text
 from illume.world import WorldConfig
 
 
-def world_tasks(config: WorldConfig, num_items: int, learnt: Collection[str] = ("inpaint",)) -> tuple[Task, ...]:
+def world_tasks(config: WorldConfig, num_items: int, learnt: Collection[str] = ("inpaint", "text")) -> tuple[Task, ...]:
     """The benchmarks of the generated world, `num_items` for each ability and split.
 
-    Inpainting is asked only of whoever `learnt` it: there is a task of that name, which a recipe may leave out.
+    Inpainting and plain text are asked only of whoever `learnt` them: there are tasks of these names, which a recipe
+    may leave out.
     """
     return (
         See(config, num_items),
@@ -30,17 +33,23 @@ def world_tasks(config: WorldConfig, num_items: int, learnt: Collection[str] = (
         EditTurns(config, num_items),
         *([Inpaint(config, num_items)] if "inpaint" in learnt else []),
         Assess(config, num_items),
+        *([world_text(config, num_items)] if "text" in learnt else []),
     )
 
 
-def folder_tasks(folder: ImageFolder, num_items: int, embedder: Embedder | None) -> tuple[Task, ...]:
+def folder_tasks(
+    folder: ImageFolder, num_items: int, embedder: Embedder | None, learnt: Collection[str] = ()
+) -> tuple[Task, ...]:
     """The benchmarks of a person's own images, up to `num_items` held-out ones for each ability.
 
-    Drawings are judged by what `embedder` finds alike; without one they are not.
+    Drawings are judged by what `embedder` finds alike; without one they are not. Captions are scored as plain text too
+    where "text" was `learnt`.
     """
     images = FolderImages(folder)
-    see, reconstruct = OwnSee(images, num_items), OwnReconstruct(images, num_items)
-    return (see, reconstruct) if embedder is None else (see, OwnDraw(images, num_items, embedder), reconstruct)
+    drawn = [] if embedder is None else [OwnDraw(images, num_items, embedder)]
+    captions = {split: [entry.text for entry in folder.split(split)] for split in ("test", "train")}
+    texts = [Text(captions["test"][:num_items], lambda: captions["train"])] if "text" in learnt else []
+    return (OwnSee(images, num_items), *drawn, OwnReconstruct(images, num_items), *texts)
 
 
 def record_tasks(
@@ -49,7 +58,8 @@ def record_tasks(
     """The benchmarks that the held-out records of a mixture have, up to `num_items` for each ability.
 
     Questions about an image, or, where none are held out, captions; drawings, judged by what the `embedder` finds
-    alike, from captions of sources whose captions it has `learnt`; reconstructions; edits.
+    alike, from captions of sources whose captions it has `learnt`; reconstructions; edits; inpaintings; assessments;
+    plain texts.
     """
     tasks: list[Task] = []
     if questions := questions_of(parted, num_items):
@@ -65,4 +75,10 @@ def record_tasks(
         tasks.append(OwnReconstruct(pictured, num_items))
     if edits := edits_of(parted, num_items):
         tasks.append(OwnEdit(edits))
+    if regions := edits_of(parted, num_items, "inpaint"):
+        tasks.append(OwnInpaint(regions))
+    if judged := judged_of(parted, num_items):
+        tasks.append(OwnAssess(judged))
+    if texts := texts_of(parted.held_out, num_items):
+        tasks.append(Text(texts, lambda: texts_of(parted.train)))
     return tuple(tasks)

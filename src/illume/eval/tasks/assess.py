@@ -46,24 +46,16 @@ class Assess:
         return subject.assess([item.picture for item in items], [item.prompt.text for item in items])
 
     def score(self, item: Item, answer: str) -> Score:
-        """1 where the answer is a verdict whose overall decision is right; what is no verdict is wrong."""
-        said, true = _verdict(answer), item.wrong is None
-        right = said is not None and said.overall == true
-        group = "right" if true else f"wrong {item.wrong}"
-        groups = (group,) if true else ("wrong", group)
-        example = Example(item.prompt.text, (("", item.picture),), _shown(said, answer, item), right)
-        facts = {"valid": said is not None, "true": true, "said": true if right else not true}
-        return Score(right, groups, facts=facts, example=example)
+        true = item.wrong is None
+        group, truth = ("right", "right") if true else (f"wrong {item.wrong}", f"wrong in {item.wrong}")
+        return decision(answer, true, truth, item.picture, item.prompt.text, (group,) if true else ("wrong", group))
 
     def baselines(self, subject: Subject, items: Sequence[Item], answers: Sequence[str]) -> Mapping[str, float]:
         """Passing everything."""
         return {"always pass": mean([item.wrong is None for item in items])}
 
     def aggregate(self, scores: Sequence[Score], baselines: Mapping[str, float]) -> Row:
-        said, true = [score.facts["said"] for score in scores], [score.facts["true"] for score in scores]
-        kappa = Figure.rounded(cohen_kappa(said, true), len(scores), kappa_ci95(said, true))
-        valid = Figure.of([score.facts["valid"] for score in scores])
-        return to_row(scores, baselines, {"kappa": kappa, "valid_json": valid})
+        return agreement(scores, baselines)
 
     def _pair(self, criterion: str, numbers: "count[int]") -> tuple[Item, Item]:
         """The next scene that has a caption wrong in this criterion, with a true one and that."""
@@ -77,6 +69,23 @@ class Assess:
         raise ConfigError(f"no test scene of this world has a caption that is wrong in {criterion} alone")
 
 
+def decision(answer: str, true: bool, truth: str, picture: Picture, prompt: str, by: tuple[str, ...]) -> Score:
+    """1 where the answer is a verdict whose overall decision is the true one; what is no verdict is wrong."""
+    said = _verdict(answer)
+    right = said is not None and said.overall == true
+    example = Example(prompt, (("", picture),), f"{_shown(said, answer)} (the prompt is {truth})", right)
+    facts = {"valid": said is not None, "true": true, "said": true if right else not true}
+    return Score(right, by, facts=facts, example=example)
+
+
+def agreement(scores: Sequence[Score], baselines: Mapping[str, float]) -> Row:
+    """The share of right decisions, Cohen's kappa, and the share of answers that are verdicts at all."""
+    said, true = [score.facts["said"] for score in scores], [score.facts["true"] for score in scores]
+    kappa = Figure.rounded(cohen_kappa(said, true), len(scores), kappa_ci95(said, true))
+    valid = Figure.of([score.facts["valid"] for score in scores])
+    return to_row(scores, baselines, {"kappa": kappa, "valid_json": valid})
+
+
 def _verdict(answer: str) -> Verdict | None:
     try:
         return Verdict.from_json(answer)
@@ -84,10 +93,9 @@ def _verdict(answer: str) -> Verdict | None:
         return None
 
 
-def _shown(said: Verdict | None, answer: str, item: Item) -> str:
-    """What was said, in words, and what is true."""
-    truth = "right" if item.wrong is None else f"wrong in {item.wrong}"
+def _shown(said: Verdict | None, answer: str) -> str:
+    """What was said, in words."""
     if said is None:
-        return f"no verdict: {answer[:80]} (the prompt is {truth})"
+        return f"no verdict: {answer[:80]}"
     wrong = [f"{name}: {c.reason}" for name, c in said.criteria.items() if c.applicable and not c.passed]
-    return f"{'; '.join(wrong) or 'all good'} (the prompt is {truth})"
+    return "; ".join(wrong) or "all good"

@@ -1,6 +1,6 @@
-"""The records held out of a mixture as benchmarks: short questions about an image, edits beside their targets.
+"""The records held out of a mixture as benchmarks: images with what is said of them, short questions about one.
 
-What is captioned goes to the benchmarks of folder.py. It does not know how a model answers, nor how it was split.
+What is drawn from them goes to record_edits.py. It does not know how a model answers, nor how it was split.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,8 +13,7 @@ from illume.core.statistics import mean
 from illume.data.collection import OpenCollection
 from illume.data.held_out import Parted
 from illume.data.records import Record
-from illume.eval.metrics import capped_psnr
-from illume.eval.scorecard import Figure, Row
+from illume.eval.scorecard import Row
 from illume.eval.task import Example, Picture, Score, Subject, to_row
 from illume.eval.tasks.folder import Item
 from illume.eval.tasks.see import normalised
@@ -116,47 +115,6 @@ class OwnQuestions:
         return to_row(scores, baselines)
 
 
-@dataclass(frozen=True)
-class EditItem:
-    """An image, what is asked, the image it is to become, and the source it comes from."""
-
-    picture: Picture
-    instruction: str
-    target: Picture
-    source: str
-
-
-@dataclass(frozen=True)
-class OwnEdit:
-    """Held-out edits: how near the drawing comes to the target, in dB (PSNR).
-
-    An edit leaves most of an image as it is, so giving the input back is near already: the score means something beside
-    that baseline only, and beside the share of drawings that are nearer to the target than the input was.
-    """
-
-    edits: Sequence[EditItem]
-    ability: ClassVar[str] = "edit"
-
-    def items(self) -> Sequence[EditItem]:
-        return self.edits
-
-    def answer(self, subject: Subject, items: Sequence[EditItem]) -> Sequence[Picture]:
-        return subject.edit([item.picture for item in items], [item.instruction for item in items])
-
-    def score(self, item: EditItem, answer: Picture) -> Score:
-        before, after = capped_psnr(item.target, item.picture), capped_psnr(item.target, answer)
-        pictures = (("before", item.picture), ("after", answer), ("target", item.target))
-        example = Example(item.instruction, pictures, f"{after:.1f} dB, the input {before:.1f} dB")
-        return Score(after, (item.source,), facts={"nearer": after > before}, example=example)
-
-    def baselines(self, subject: Subject, items: Sequence[EditItem], answers: Sequence[Picture]) -> Mapping[str, float]:
-        """Giving the input back."""
-        return {"copy the input": mean([capped_psnr(item.target, item.picture) for item in items])}
-
-    def aggregate(self, scores: Sequence[Score], baselines: Mapping[str, float]) -> Row:
-        return to_row(scores, baselines, {"nearer than the input": Figure.of([s.facts["nearer"] for s in scores])})
-
-
 def questions_of(parted: Parted, num_items: int) -> list[Question]:
     """The held-out questions about one image that have one right answer, from all sources in turn."""
     opened = parted.held_out
@@ -169,15 +127,10 @@ def questions_of(parted: Parted, num_items: int) -> list[Question]:
     return questions
 
 
-def edits_of(parted: Parted, num_items: int) -> list[EditItem]:
-    """The held-out edits, from all sources in turn."""
-    opened = parted.held_out
-    found = in_turn({name: (r for r in one.records if r.task == "edit") for name, one in opened.items()})
-    items = []
-    for name, record in islice(found, num_items):
-        before, after = map(opened[name].images.image, record.images)
-        items.append(EditItem(before, record.instruction, after, name))
-    return items
+def texts_of(opened: Mapping[str, OpenCollection], num_items: int | None = None) -> list[str]:
+    """Their plain texts, from all sources in turn."""
+    found = in_turn({name: (r.text for r in one.records if r.task == "text") for name, one in opened.items()})
+    return [text for _, text in islice(found, num_items)]
 
 
 def in_turn(several: Mapping[str, Iterable[T]]) -> Iterator[tuple[str, T]]:
