@@ -111,6 +111,5 @@ def test_installed_in_a_fresh_environment_it_draws(installed: Installed, tmp_pat
     assert (installed.python.parent / "illume").exists() or (installed.python.parent / "illume.exe").exists()
 
 
-@pytest.mark.skipif(named.built_in("nano") is None, reason="nano is still being trained: no weights yet")
 def test_installed_in_a_fresh_environment_nano_draws(installed: Installed, tmp_path: Path) -> None:
     check_drawing(installed, "nano", tmp_path)

@@ -25,10 +25,6 @@ LARGEST = 15_000_000  # bytes of one model's folder in the repository
 ALIKE = 0.8  # of the answers: another machine's rounding may tip a draw over, and all codes after it
 RECIPES_SINCE: dict[str, str] = {}  # hashes of shipped recipes that are not those of their weights -> why that is well
 
-shipped = pytest.mark.skipif(
-    not all(folder.is_dir() for folder in BUILT_IN.values()), reason="nano is still being trained: no weights yet"
-)
-
 
 def agreement(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> float:
     """The share of drawings, and of answers, that are the same to the last code; the smaller of the two."""
@@ -36,13 +32,11 @@ def agreement(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -
     return min(np.mean([a[part] == b[part] for a, b in pairs]) for part in ("codes", "answer"))
 
 
-@shipped
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_shipped_weights_say_what_they_said(name: str) -> None:
     assert agreement(read_provenance(BUILT_IN[name])["says"], says(read_packed(BUILT_IN[name]))) >= ALIKE
 
 
-@shipped
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_shipped_weights_are_of_the_shipped_recipe(name: str) -> None:
     made = read_provenance(BUILT_IN[name])
@@ -52,13 +46,11 @@ def test_shipped_weights_are_of_the_shipped_recipe(name: str) -> None:
     assert now == made["config_hash"] or now in RECIPES_SINCE, "train and pack it again, or say why not"
 
 
-@shipped
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_shipped_weights_are_small(name: str) -> None:
     assert sum(file.stat().st_size for file in BUILT_IN[name].rglob("*") if file.is_file()) <= LARGEST
 
 
-@shipped
 def test_what_nano_draws_is_what_was_asked_for() -> None:
     """Codes that come out the same are nothing without the painter: an oracle reads the pictures."""
     data = resolve("nano").data
