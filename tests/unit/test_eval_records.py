@@ -242,4 +242,5 @@ def test_what_has_one_right_answer(record: dict[str, object], asked: list[tuple[
 
 def test_the_report_says_what_the_figures_are() -> None:
     assert "PSNR" in meaning("edit", {"score": 21.0, "by": {}})
+    assert "PSNR" in meaning("inpaint", {"score": 21.0, "by": {}})
     assert "answered right" in meaning("see", {"score": 0.5, "by": {"talks": {}}})

@@ -151,6 +151,7 @@ OWN_MEANINGS = {
     "draw": "of drawings lead back to their own caption first (R@1)",
     "reconstruct": "likeness of pictures rebuilt from their codes (PSNR)",
     "edit": "likeness of edited pictures to what they should be (PSNR)",
+    "inpaint": "likeness of masked regions to what they should be (PSNR)",
 }
 FILTERS: Mapping[str, Any] = {
     "picture": data_uri,

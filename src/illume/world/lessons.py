@@ -12,7 +12,7 @@ _MOST = 12  # a picture with that many questions fits into a row of 272 ids
 
 
 def lesson(scene: Scene, config: WorldConfig, rng: random.Random) -> list[Question]:
-    """Questions to learn from, in random order and none twice.
+    """Questions to learn from, in random order and none twice; where sizes differ, at most twelve.
 
     With sizes, shapes and colours by the dozen, finding an object by its name is learnt late, and all that speaks of
     two objects waits for it (journal, 2026-11-23): there every object is asked for.

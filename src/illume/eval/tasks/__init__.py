@@ -15,7 +15,7 @@ from illume.eval.tasks.reconstruct import Reconstruct
 from illume.eval.tasks.record_edits import OwnAssess, OwnEdit, OwnInpaint, edits_of, judged_of
 from illume.eval.tasks.records import CAPTIONED, PICTURED, MixedImages, OwnQuestions, questions_of, texts_of
 from illume.eval.tasks.see import See
-from illume.eval.tasks.text import Text, world_text
+from illume.eval.tasks.text import TAUGHT, Text, world_text
 from illume.world import WorldConfig
 
 
@@ -47,9 +47,13 @@ def folder_tasks(
     """
     images = FolderImages(folder)
     drawn = [] if embedder is None else [OwnDraw(images, num_items, embedder)]
-    captions = {split: [entry.text for entry in folder.split(split)] for split in ("test", "train")}
-    texts = [Text(captions["test"][:num_items], lambda: captions["train"])] if "text" in learnt else []
+    texts = [_folder_text(folder, num_items)] if "text" in learnt else []
     return (OwnSee(images, num_items), *drawn, OwnReconstruct(images, num_items), *texts)
+
+
+def _folder_text(folder: ImageFolder, num_items: int) -> Text:
+    held_out, training = ([entry.text for entry in folder.split(split)] for split in ("test", "train"))
+    return Text(held_out[:num_items], lambda: training[:TAUGHT])
 
 
 def record_tasks(
@@ -80,5 +84,5 @@ def record_tasks(
     if judged := judged_of(parted, num_items):
         tasks.append(OwnAssess(judged))
     if texts := texts_of(parted.held_out, num_items):
-        tasks.append(Text(texts, lambda: texts_of(parted.train)))
+        tasks.append(Text(texts, lambda: texts_of(parted.train, TAUGHT)))
     return tuple(tasks)

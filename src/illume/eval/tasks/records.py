@@ -127,7 +127,7 @@ def questions_of(parted: Parted, num_items: int) -> list[Question]:
     return questions
 
 
-def texts_of(opened: Mapping[str, OpenCollection], num_items: int | None = None) -> list[str]:
+def texts_of(opened: Mapping[str, OpenCollection], num_items: int) -> list[str]:
     """Their plain texts, from all sources in turn."""
     found = in_turn({name: (r.text for r in one.records if r.task == "text") for name, one in opened.items()})
     return [text for _, text in islice(found, num_items)]

@@ -12,7 +12,7 @@ from illume.eval.scorecard import Figure, Row
 from illume.eval.task import Example, Score, Subject, to_row
 from illume.world import Split, WorldConfig, caption, sample_scene
 
-_TAUGHT = 4096  # training texts that the trigrams are counted in, at most
+TAUGHT = 4096  # training texts that the trigrams are counted in, at most
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Text:
 
     def baselines(self, subject: Subject, items: Sequence[str], answers: Sequence[float]) -> Mapping[str, float]:
         """The trigrams of the training texts."""
-        trigrams = Trigram.of(self.training()[:_TAUGHT])
+        trigrams = Trigram.of(self.training())
         return {"trigrams": mean([self.score(item, trigrams.nats(item)).value for item in items])}
 
     def aggregate(self, scores: Sequence[Score], baselines: Mapping[str, float]) -> Row:
@@ -54,7 +54,7 @@ def _perplexity(nats: float) -> float:
 
 def world_text(config: WorldConfig, num_items: int) -> Text:
     """Captions of test scenes, beside those of training scenes."""
-    return Text(captions(config, "test", num_items), lambda: captions(config, "train", _TAUGHT))
+    return Text(captions(config, "test", num_items), lambda: captions(config, "train", TAUGHT))
 
 
 def captions(config: WorldConfig, split: Split, number: int) -> list[str]:
