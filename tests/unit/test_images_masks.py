@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from illume.core.errors import DataError
-from illume.images.masks import MARKER, Region, as_picture, composite, marked, region_of, touched
+from illume.images import ops
+from illume.images.masks import MARKER, Region, as_picture, composite, found_marked, marked, region_of, touched
 
 SIZE = (6, 8)  # height, width
 
@@ -72,3 +73,14 @@ def test_nothing_of_the_region_is_left_to_see() -> None:
 def test_masks_that_cannot_be_laid_over_the_picture_are_refused(mask: object, says: str) -> None:
     with pytest.raises(DataError, match=says):
         region_of(mask, SIZE, "m.png")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("box", [(8, 8, 40, 24), (0, 0, 64, 64), (29, 30, 39, 41)])
+def test_a_marked_region_is_found_again_after_resizing(box: tuple[int, int, int, int]) -> None:
+    """Nothing outside of what it touches, and most of it."""
+    noise = np.random.default_rng(0).integers(0, 200, (64, 64, 3), dtype=np.uint8)
+    region = region_of(box, (64, 64))
+    found = found_marked(ops.fit(marked(Image.fromarray(noise), region), 32))
+    inside = touched(ops.fit(as_picture(region), 32))
+    assert not (found & ~inside).any()
+    assert found.sum() > 0.6 * inside.sum()
