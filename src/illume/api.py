@@ -22,7 +22,7 @@ from illume.generate.folder import Drawing, Generation, Parts, load_parts, save_
 from illume.generate.hub import push
 from illume.generate.named import model_folder
 from illume.generate.painting import Drawn
-from illume.generate.request import Pixels, Request, Result, Sampling
+from illume.generate.request import Pixels, Request, Result, Sampling, Scale
 from illume.generate.shown import Turn, conversation, fitted, pixels_of, seen
 from illume.generate.tier import AUTO, check_strict, dtype_of, pick_tier
 from illume.images import ops
@@ -153,8 +153,8 @@ class Illume:
     def draw(self, prompt: str | Sequence[str], n: int = 1, seed: int = 0, **settings: Any) -> list[Image.Image]:
         """`n` pictures of each prompt, in the order of the prompts.
 
-        The i-th picture of a prompt has seed `seed + i`. settings: guidance, temperature, top_k, top_p; None or left
-        out is the model's own.
+        The i-th picture of a prompt has seed `seed + i`. settings: guidance (a scale, or one for each level),
+        temperature, top_k, top_p; None or left out is the model's own.
         """
         texts = [prompt] if isinstance(prompt, str) else list(prompt)
         return self.pictures([self.draw_request(text, seed + i, **settings) for text in texts for i in range(n)])
@@ -249,7 +249,7 @@ class Illume:
         images: Mapping[str, Pixels],
         seed: int = 0,
         *,
-        guidance: float | None = None,
+        guidance: Scale | None = None,
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,

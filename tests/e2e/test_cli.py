@@ -70,6 +70,8 @@ def test_help_and_import_do_not_import_torch() -> None:
         (["drow"], 2, "drow"),
         (["draw", "model", "a", "--n", "0"], 2, "--n"),
         (["draw", "model", "a", "--top-p", "2"], 2, "--top-p"),
+        (["draw", "model", "a", "--guidance", "1,x"], 2, "one for each level"),
+        (["draw", "model", "a", "--guidance", "-1"], 2, "at least 0"),
         (["draw", "model", "a", "-o", "a.gif"], 2, "a.gif"),
         (["draw", "model", "a", "--tier", "int5"], 2, "near names: int8, int4"),
         (["draw", "model", "a", "--tier", "bf16-graph", "--device", "cpu"], 2, "use 'bf16'"),

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from fixtures.tiny_drawing import WIDE, chat, draw, edit, engine, layout, text_format
-from illume.generate.request import Request
+from illume.generate.request import Request, Scale
 from illume.generate.runner import Job, Runner
 from illume.tasks.prompts import dropped
 from illume.vocab.format import render
+from illume.vocab.messages import ImagePart
 
 REQUESTS = (draw(seed=1), draw("a very small green triangle", WIDE, sized=True, seed=2), edit(seed=3), chat(seed=4))
 ALMOST_ONE = 1 + 1e-9  # asks for the second row, whose logits then weigh nothing
 
 
-def guided(requests: Seq[Request], scale: float) -> list[Request]:
+def guided(requests: Seq[Request], scale: Scale) -> list[Request]:
     return [replace(request, guidance=scale) for request in requests]
 
 
@@ -34,6 +35,30 @@ def test_guidance_at_scale_one_is_no_guidance() -> None:
 
 def test_guidance_at_another_scale_is_felt() -> None:
     assert ids(guided(REQUESTS[:3], 4.0)) != ids(guided(REQUESTS[:3], 1.0))
+
+
+def codes(scale: Scale) -> list[tuple[tuple[int, ...], ...]]:
+    """The codes of each drawing, level by level."""
+    results = engine(rows=8).run(guided([draw(seed=seed) for seed in range(4)], scale))
+    return [part.codes for result in results for part in result.parts if isinstance(part, ImagePart)]
+
+
+def check_a_level_is_guided_alone() -> None:
+    assert codes((4.0, 4.0)) == codes(4.0)
+    plain, later, first = codes(1.0), codes((1.0, 4.0)), codes((4.0, 1.0))
+    assert [one[0] for one in later] == [one[0] for one in plain]  # what comes first knows nothing of the second level
+    assert [one[1] for one in later] != [one[1] for one in plain]
+    assert [one[0] for one in first] == [one[0] for one in codes(4.0)]
+
+
+def test_a_scale_for_a_level_is_felt_there_alone() -> None:
+    check_a_level_is_guided_alone()
+
+
+def test_the_check_catches_one_scale_for_all_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Request, "guidance_of", lambda self, region: self.scales[-1])
+    with pytest.raises(AssertionError):
+        check_a_level_is_guided_alone()
 
 
 def test_the_check_catches_a_formula_off_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

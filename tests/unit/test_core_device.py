@@ -146,7 +146,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone")
+GLIBC = pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone")
+
+
+@GLIBC
 def test_kept_memory_is_not_faulted_in_again() -> None:
     def faults(how: str) -> int:
         """The most of three runs: what lies above what is freed, by chance, may keep glibc from giving it back."""
@@ -155,3 +158,30 @@ def test_kept_memory_is_not_faulted_in_again() -> None:
         return max(int(done.stdout) for done in runs)
 
     assert faults("keep") < faults("leave") / 4
+
+
+HELD_AFTER_STEPS = """
+import sys, torch
+from pathlib import Path
+from illume.core.device import give_back_freed_memory, keep_freed_memory
+def held():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmRSS"))
+assert keep_freed_memory()
+before = held()
+parts = [torch.zeros(1_000_000) for _ in range(50)]  # 4 MB each
+above = torch.zeros(1_000_000)  # what lies below cannot be given back by making the heap shorter
+del parts
+if sys.argv[1] == "give":
+    assert give_back_freed_memory()
+print((held() - before) // 1000)
+"""
+
+
+@GLIBC
+def test_freed_memory_is_given_back_when_asked() -> None:
+    def megabytes(how: str) -> int:
+        command = [sys.executable, "-c", HELD_AFTER_STEPS, how]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert megabytes("keep") > 150
+    assert megabytes("give") < 50

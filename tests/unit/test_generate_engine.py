@@ -19,7 +19,7 @@ from illume.vocab.messages import ImagePart, TextPart
 
 VARIED = (
     draw(seed=1),
-    draw("two blue squares beside a small green triangle", WIDE, guidance=2.0, seed=12),
+    draw("two blue squares beside a small green triangle", WIDE, guidance=(0.5, 2.0), seed=12),
     edit(guidance=1.5, seed=3),
     edit(seed=4),
     ask(seed=5),

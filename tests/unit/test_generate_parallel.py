@@ -23,7 +23,7 @@ from illume.vocab.messages import ImagePart
 CERTAIN = {"text": GREEDY, "image": GREEDY}
 VARIED = (
     draw(seed=1),
-    draw("two blue squares beside a small green triangle", WIDE, guidance=2.0, seed=2),
+    draw("two blue squares beside a small green triangle", WIDE, guidance=(0.5, 2.0), seed=2),
     edit(guidance=1.5, seed=3),
     ask(seed=5),
     draw("x", sized=True, guidance=3.0, seed=7),

@@ -9,7 +9,7 @@ from illume.generate.request import Request, Sampling
 from illume.vocab.messages import ImageFrame, Message, TextPart
 
 ASK = (Message("user", (TextPart("hello"),)),)
-FRAME = ImageFrame(((4, 4),))
+FRAME, TWO = ImageFrame(((4, 4),)), ImageFrame(((2, 2), (4, 4)))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,8 @@ def test_impossible_sampling_values_are_named(values: dict[str, Any], words: str
         ({"mode": "image"}, "frame"),
         ({"guidance": -0.5}, "guidance"),
         ({"guidance": float("inf")}, "guidance"),
+        ({"guidance": ()}, "guidance"),
+        ({"guidance": (1.0, -0.5)}, "guidance"),
         ({"max_new_text": 0}, "max_new_text"),
         ({"sampling": {"picture": Sampling()}}, "picture"),
     ],
@@ -53,5 +55,15 @@ def test_a_level_is_sampled_by_its_own_values_then_by_the_image_s_then_plainly()
 def test_only_a_drawing_with_a_scale_takes_a_second_row() -> None:
     assert Request(ASK, "image", FRAME, guidance=1.5).guided
     assert Request(ASK, "auto", FRAME, guidance=0.0).guided
+    assert Request(ASK, "image", TWO, guidance=(1.0, 2.0)).guided
     assert not Request(ASK, "image", FRAME, guidance=1.0).guided
+    assert not Request(ASK, "image", TWO, guidance=(1.0, 1.0)).guided
     assert not Request(ASK, "text", guidance=2.0).guided
+
+
+def test_a_level_is_guided_by_its_own_scale_or_by_the_one_there_is() -> None:
+    both, each = Request(ASK, "image", TWO, guidance=3.0), Request(ASK, "image", TWO, guidance=(1.0, 2.0))
+    assert [both.guidance_of(region) for region in ("level0", "level1", "widths")] == [3.0, 3.0, 3.0]
+    assert [each.guidance_of(region) for region in ("level0", "level1", "widths")] == [1.0, 2.0, 1.0]
+    with pytest.raises(RequestError, match="2 scales for an image of 1 level"):
+        Request(ASK, "image", FRAME, guidance=(1.0, 2.0))

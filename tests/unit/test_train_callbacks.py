@@ -12,7 +12,7 @@ from fixtures.tiny_training import CPU, STAGE, StopAt, TinyLoader, TinyObjective
 from illume.core.log import MetricsFile
 from illume.train import callbacks as callbacks_module
 from illume.train.callback import Callback
-from illume.train.callbacks import MetricsCallback, ProgressCallback, SampleCallback, TableCallback
+from illume.train.callbacks import MemoryCallback, MetricsCallback, ProgressCallback, SampleCallback, TableCallback
 from illume.train.state import TrainState
 from illume.train.trainer import fit
 
@@ -25,6 +25,7 @@ def run(*callbacks: Callback, folder: Path | None = None) -> TrainState:
 def test_the_stock_callbacks_follow_the_protocol(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.jsonl")
     stock = (TableCallback(), ProgressCallback(), MetricsCallback(file, "a"), SampleCallback(2, lambda state: None))
+    stock = (*stock, MemoryCallback())
     assert all(isinstance(callback, Callback) for callback in stock)
 
 
@@ -78,3 +79,10 @@ def test_samples_are_drawn_with_the_exported_weights() -> None:
     assert torch.equal(seen[-1][1], weights(state)["body.weight"])  # at the end these are the ones that stay
     run(SampleCallback(0, sample))
     assert len(seen) == 3
+
+
+def test_memory_is_given_back_every_few_steps_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(callbacks_module, "give_back_freed_memory", lambda: given.append(1))
+    run(MemoryCallback(every=5))
+    assert len(given) == STAGE.steps // 5 + 1

@@ -1,9 +1,12 @@
 """Arguments and options that several commands share, each written once; it does not know what is done with them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:  # it brings torch along
+    from illume.generate.request import Scale
 
 ModelArgument = Annotated[
     str,
@@ -14,8 +17,27 @@ OutOption = Annotated[
     Path, typer.Option("--out", "-o", help="The picture to write; several become NAME-0.png, NAME-1.png, ...")
 ]
 SeedOption = Annotated[int, typer.Option(help="The same seed draws the same picture.")]
+
+
+def scale(text: str) -> "Scale":
+    """Of guidance: "1.5", or "1,2" for two levels. BadParameter for anything else."""
+    try:
+        found = tuple(float(one) for one in text.split(","))
+        if min(found) < 0:
+            raise ValueError(text)
+    except ValueError as error:
+        wanted = "a number of at least 0 or one for each level, as in 1,2"
+        raise typer.BadParameter(f"{text!r} is not {wanted}") from error
+    return found if len(found) > 1 else found[0]
+
+
 GuidanceOption = Annotated[
-    float | None, typer.Option(min=0, help="Guidance scale (1 = none). Default: the model's own.")
+    Any,  # a Scale; typer reads no unions
+    typer.Option(
+        parser=scale,
+        metavar="FLOAT[,FLOAT...]",
+        help="Guidance scale (1 = none), or one for each level. Default: the model's own.",
+    ),
 ]
 TemperatureOption = Annotated[
     float | None, typer.Option(min=0, help="Sampling temperature (0 = greedy). Default: the model's own.")

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
@@ -75,11 +76,20 @@ def keep_freed_memory() -> bool:
     Otherwise a training step on a CPU gives its activations back to the system and faults every page in again: a step
     of `pico` was 7 to 14% slower.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return False
     trim_threshold, mmap_threshold = -1, -3  # glibc's names for them in malloc.h
     return bool(mallopt(trim_threshold, 2**31 - 1) and mallopt(mmap_threshold, 2**25))  # the largest it takes
+
+
+def give_back_freed_memory() -> bool:
+    """Give the system what this process has freed and kept; false where the C library is not glibc.
+
+    Kept memory falls to pieces that no later step fits into: `pico` grew to 4.1 GB in 600 steps of 2.5.
+    """
+    malloc_trim = _of_glibc("malloc_trim")
+    return malloc_trim is not None and bool(malloc_trim(0))
 
 
 def peak_memory_gb() -> float:
@@ -98,6 +108,10 @@ def peak_memory_gb() -> float:
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9  # bytes on macOS, where /proc is missing
+
+
+def _of_glibc(function: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), function, None) if sys.platform == "linux" else None
 
 
 def _present(kind: str) -> bool:

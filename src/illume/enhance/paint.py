@@ -20,6 +20,7 @@ from illume.enhance.drawn_codes import noted
 from illume.enhance.propose import Check, Prompt, lines, read_prompts, save_picture
 from illume.enhance.round import RoundFolder, key_of
 from illume.generate.draw import drawn
+from illume.generate.request import Scale
 from illume.generate.sequence import Sequence as Conversation
 from illume.generate.sequence import Walk
 from illume.judge.drawings import drawing_row
@@ -33,7 +34,7 @@ class Painting:
     per_prompt: int = 1
     seed: int = 0
     together: int = 64
-    guidance: float | None = None
+    guidance: Scale | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None

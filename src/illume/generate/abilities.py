@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from illume.core.errors import RequestError
 from illume.generate.folder import Generation
-from illume.generate.request import Mode, Number, Pixels, Request, Sampling
+from illume.generate.request import Mode, Number, Pixels, Request, Sampling, Scale
 from illume.vocab.messages import ImageFrame, Message
 
 Ability = Literal["say", "draw", "edit", "ask", "assess"]
@@ -20,7 +20,7 @@ MODES: Mapping[Ability, Mode] = {"say": "auto", "draw": "image", "edit": "image"
 class Settings:
     """What a person may ask for; None is the model's own value."""
 
-    guidance: Number | None = None
+    guidance: Scale | None = None
     temperature: Number | None = None
     top_k: int | None = None
     top_p: Number | None = None

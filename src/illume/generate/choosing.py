@@ -67,7 +67,7 @@ class Chooser:
         """The logits of each row, those of images combined with their unconditional rows'."""
         twinned = [n for n, one in enumerate(members) if one.twinned]
         logits = self._logits(choice, [one.row for one in members] + [members[n].twin for n in twinned])
-        return guide(logits, twinned, [members[n].request.guidance for n in twinned])
+        return guide(logits, twinned, [members[n].request.guidance_of(members[n].node.region) for n in twinned])
 
     def _logits(self, choice: Choice, rows: Seq[int]) -> Float[Tensor, "b v"]:
         found = [self._runner.logits(rows, run) for run in choice.runs]

@@ -14,7 +14,7 @@ from illume.core.config import from_dict, to_dict
 from illume.core.errors import ConfigError, ModelError
 from illume.core.files import atomic_folder, write_text
 from illume.generate.card import model_card
-from illume.generate.request import GREEDY, Number, Sampling
+from illume.generate.request import GREEDY, Number, Sampling, Scale
 from illume.models.convert import load_unified, read_unified_config, save_unified
 from illume.models.painting import load_pixel_decoder
 from illume.models.pixel_decoder import PixelDecoder
@@ -32,10 +32,10 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 @dataclass(frozen=True)
 class Drawing:
-    """How images are drawn: the sampling of their codes and the scale of guidance."""
+    """How images are drawn: the sampling of their codes and the scale of guidance, one or one for each level."""
 
     sampling: Sampling
-    guidance: Number
+    guidance: Scale
 
 
 @dataclass(frozen=True)

@@ -171,8 +171,8 @@ class Parallel:
         hidden = [task.window.hidden[n] for task, n in points]
         hidden += [task.window.twin[n] for task, n in (points[row] for row in twinned)]
         logits = self._runner.logits_of(torch.stack(hidden), run)
-        logits = guide(logits, twinned, [requests[row].guidance for row in twinned])
         regions = [task.window.path.nodes[n].region for task, n in points]
+        logits = guide(logits, twinned, [requests[row].guidance_of(regions[row]) for row in twinned])
         return distributions(logits, [one.sampling_of(region) for one, region in zip(requests, regions, strict=True)])
 
     def _take(self, task: Task) -> bool:

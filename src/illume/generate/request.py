@@ -18,6 +18,7 @@ from illume.vocab.messages import ImageFrame, ImagePart, Message, Part, TextPart
 Mode: TypeAlias = Literal["text", "image", "auto"]
 Key: TypeAlias = int
 Number: TypeAlias = float | int
+Scale: TypeAlias = Number | tuple[Number, ...]  # of guidance: one for all levels of an image, or one for each
 Pixels: TypeAlias = Float[Tensor, "3 _ _"]  # height and width: several of them need not agree
 
 
@@ -53,10 +54,10 @@ class Request:
 
     mode: "text", "image" (exactly one) or "auto" (both, in any order). frame: the drawn image's grids, where an image
     may come. sampling: by region, "text", "image" (every level) or "level0", "level1"...; a region not named is sampled
-    at temperature 1. guidance: scale of classifier-free guidance inside images; 1 is none. seed: the same request with
-    the same seed gives the same ids. max_new_text: most ids of text in the answer; None is as many as fit.
-    images: pixels in [-1, 1] by the identity that the messages' image parts carry. against: what guidance leads away
-    from, another conversation of the same images; None is the same without its instruction.
+    at temperature 1. guidance: scale of classifier-free guidance inside images, or one for each level; 1 is none. seed:
+    the same request with the same seed gives the same ids. max_new_text: most ids of text in the answer; None is as
+    many as fit. images: pixels in [-1, 1] by the identity that the messages' image parts carry. against: what guidance
+    leads away from, another conversation of the same images; None is the same without its instruction.
     """
 
     messages: tuple[Message, ...]
@@ -64,7 +65,7 @@ class Request:
     frame: ImageFrame | None = None
     sized: bool = False
     sampling: Mapping[str, Sampling] = field(default_factory=dict)
-    guidance: Number = 1.0
+    guidance: Scale = 1.0
     seed: int = 0
     max_new_text: int | None = None
     images: Mapping[str, Pixels] = field(default_factory=dict, compare=False)
@@ -75,8 +76,7 @@ class Request:
             raise RequestError("a request needs at least one message")
         if self.mode == "image" and self.frame is None:
             raise RequestError('a request of mode "image" needs a frame: the grids of the image to draw')
-        if not 0 <= self.guidance < float("inf"):
-            raise RequestError(f"guidance must be a number of at least 0, not {self.guidance}")
+        self._check_guidance()
         if self.max_new_text is not None and self.max_new_text < 1:
             raise RequestError(f"max_new_text must be at least 1, not {self.max_new_text}")
         if self.against is not None and not self.guided:
@@ -85,10 +85,27 @@ class Request:
             if not re.fullmatch(r"text|image|level\d+", region):
                 raise RequestError(f'sampling is given for "text", "image", "level0", "level1"..., not for {region!r}')
 
+    def _check_guidance(self) -> None:
+        if not self.scales or not all(0 <= scale < float("inf") for scale in self.scales):
+            raise RequestError(f"guidance must be a number of at least 0, or one for each level, not {self.guidance}")
+        given, levels = len(self.scales), len(self.frame.grids) if self.frame is not None else None
+        if isinstance(self.guidance, tuple) and levels is not None and given != levels:
+            raise RequestError(f"guidance has {given} scales for an image of {levels} levels: {self.guidance}")
+
+    @property
+    def scales(self) -> tuple[Number, ...]:
+        """The scales of guidance, a level each or one for all."""
+        return self.guidance if isinstance(self.guidance, tuple) else (self.guidance,)
+
     @property
     def guided(self) -> bool:
         """Whether an image of this request needs a second, unconditional row."""
-        return self.mode != "text" and self.guidance != 1
+        return self.mode != "text" and any(scale != 1 for scale in self.scales)
+
+    def guidance_of(self, region: str) -> Number:
+        """The scale in a region of the vocabulary: a level's own; a frame's other ids have the first level's."""
+        level = int(region.removeprefix("level")) if region.startswith("level") else 0
+        return self.scales[level if len(self.scales) > 1 else 0]
 
     def sampling_of(self, region: str) -> Sampling:
         """The sampling values of a region of the vocabulary: "text" or "level0", "level1"..."""

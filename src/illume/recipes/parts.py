@@ -35,7 +35,7 @@ from illume.recipes.data import OpenData, enlarged, open_data
 from illume.recipes.folder import RunFolder
 from illume.recipes.recipe import BPEConfig, PretrainedDecoderConfig, Recipe
 from illume.train.callback import Callback
-from illume.train.callbacks import MetricsCallback, ProgressCallback, SampleCallback, TableCallback
+from illume.train.callbacks import MemoryCallback, MetricsCallback, ProgressCallback, SampleCallback, TableCallback
 from illume.train.encoder_objective import Contrast, EncoderObjective
 from illume.train.lm_objective import LMObjective
 from illume.train.objective import Objective
@@ -64,11 +64,11 @@ def fit_part(
     """Train one objective through one stage, going on where an earlier sitting was. `ahead`: batches may be made before
     the step before them is taken."""
     device = pick_device(folder.recipe.device)
-    if device.type == "cpu":
-        keep_freed_memory()
     for module in objective.modules().values():
         module.to(device)
     callbacks: list[Callback] = [TableCallback(), ProgressCallback(part), MetricsCallback(folder.metrics, part)]
+    if device.type == "cpu" and keep_freed_memory():
+        callbacks.append(MemoryCallback())
     if sampler is not None and stage.sample_every:
         callbacks.append(SampleCallback(stage.sample_every, lambda state: sampler(part, state)))
     # On a CPU a second thread only takes the cores from the step: measured a third slower than none.

@@ -43,7 +43,7 @@ VIEWS = {"scenes": 0.35, "edits": 0.15, "parted": 0.5}
 # Where things are, left or right above all, is learnt late and all at once. Asked of it first, a model knows it when
 # drawing and editing take over; asked evenly throughout, one run in two never did (journal, 2026-11-23).
 SEEING_FIRST = {"chat": 0.58, "draw": 0.17, "edit": 0.12, "assess": 0.03}
-EVERYTHING = {"draw": 0.35, "edit": 0.3, "chat": 0.22, "assess": 0.1, "caption": 0.03}
+EVERYTHING = {"draw": 0.35, "edit": 0.3, "chat": 0.2, "assess": 0.1, "caption": 0.03, "text": 0.02}
 
 
 def pico() -> Recipe:
@@ -75,7 +75,7 @@ def pico() -> Recipe:
         weighting="sample",  # or the codes, three of four ids, would drown the answers
         generation=Generation(
             text=GREEDY,
-            draw=Drawing(Sampling(0.7, 0, 0.9), 1.5),
+            draw=Drawing(Sampling(0.7, 0, 0.9), (1.0, 2.0)),  # only colours: shapes are drawn as well without
             edit=Drawing(Sampling(0.2, 0, 0.9), 1.0),  # of what is kept there is one right drawing
             max_length=192,
         ),

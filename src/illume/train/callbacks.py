@@ -1,4 +1,4 @@
-"""What usually hangs on the loop: the parameter table, progress, metrics on disk, samples.
+"""What usually hangs on the loop: the parameter table, progress, metrics on disk, samples, memory.
 
 It does not know what is trained; what a sample is, a recipe says.
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.markup import escape
 from rich.table import Column, Table
 
+from illume.core.device import give_back_freed_memory
 from illume.core.dist import is_main
 from illume.core.log import MetricsFile, Progress, console
 from illume.train.callback import StepReport
@@ -102,6 +103,23 @@ class SampleCallback:
 
     def on_end(self, state: TrainState) -> None:
         pass
+
+
+class MemoryCallback:
+    """Gives the system the memory that was freed and kept, after every `every` steps and at the end."""
+
+    def __init__(self, every: int = 50) -> None:
+        self.every = every
+
+    def on_start(self, state: TrainState) -> None:
+        pass
+
+    def on_step(self, state: TrainState, report: StepReport) -> None:
+        if report.step % self.every == 0:
+            give_back_freed_memory()
+
+    def on_end(self, state: TrainState) -> None:
+        give_back_freed_memory()
 
 
 def metrics_row(part: str, report: StepReport) -> Mapping[str, float | int | str]:
