@@ -47,7 +47,7 @@ EVERYTHING = {"draw": 0.35, "edit": 0.3, "chat": 0.2, "assess": 0.1, "caption": 
 
 
 def pico() -> Recipe:
-    """Eight to ten minutes on two cores, scoring included."""
+    """Eight minutes on two cores, scoring included."""
     return Recipe(
         name="pico",
         out="runs/pico",
@@ -64,7 +64,7 @@ def pico() -> Recipe:
         stages=(
             stage1(10, {"caption": 0.5, "reconstruct": 0.5}),
             stage2(130, {"reconstruct": 0.05, "text": 0.05, **SEEING_FIRST}),
-            stage3(460, EVERYTHING),
+            stage3(430, EVERYTHING),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=4,
