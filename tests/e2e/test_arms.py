@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fixtures.tiny_recipe import BATCHES, CODEBOOK, STEPS
+from fixtures.tiny_recipe import BATCHES, CODEBOOK, ONE_LEVEL, STEPS
 from illume.api import load
 from illume.core.errors import CheckpointError, ConfigError
 from illume.models.reconstruction import ReconstructionTokenizer
@@ -25,7 +25,7 @@ def tiny_arm(out: Path, *overrides: str) -> Recipe:
     few = [item for item in [*STEPS, *BATCHES] if not item.startswith(OWN)]
     network = [f"{owner}.channels=[8, 8, 16]" for owner in ("tokenizer.network", "pixel_decoder")]
     codes = f"tokenizer.quantizer={CODEBOOK}"
-    small = ["score.num_items=6", "stages.2.sample_every=0", "data.num_scenes=64"]
+    small = [ONE_LEVEL, "score.num_items=6", "stages.2.sample_every=0", "data.num_scenes=64"]
     return resolve("pico_reconstruction", [f"out={out}", codes, *few, *network, *small, *overrides])
 
 
@@ -82,3 +82,10 @@ def test_images_are_written_on_the_grid_they_are_read_on() -> None:
     ):
         blueprint(resolve("pico_reconstruction", finer))
     blueprint(resolve("pico_reconstruction", [*finer, "reading=codes"]))
+
+
+def test_guidance_has_a_scale_for_each_level_that_is_drawn() -> None:
+    one_level = f"tokenizer.quantizer={CODEBOOK}"
+    with pytest.raises(ConfigError, match=r"generation\.draw\.guidance has 2 scales, images 1 levels"):
+        blueprint(resolve("pico_reconstruction", [one_level]))
+    blueprint(resolve("pico_reconstruction", [one_level, ONE_LEVEL]))

@@ -15,7 +15,7 @@ from illume.models.tokenizing import build_tokenizer
 from illume.models.unified import Unified
 from illume.models.vision_encoder import VisionEncoder, shaped_encoder
 from illume.recipes.adapt import lora_stage
-from illume.recipes.parts import check_grids, tokenizer_objective, unified_config, vocab_layout
+from illume.recipes.parts import check_grids, check_guidance, tokenizer_objective, unified_config, vocab_layout
 from illume.recipes.recipe import BPEConfig, PretrainedDecoderConfig, Recipe
 from illume.train.encoder_objective import EncoderObjective
 from illume.train.lm_objective import LMObjective
@@ -42,6 +42,7 @@ def blueprint(recipe: Recipe) -> Blueprint:
         encoder = shaped_encoder(recipe.encoder)
         tokenizer = build_tokenizer(recipe.tokenizer, copy.deepcopy(encoder))
         check_grids(recipe, encoder, tokenizer)
+        check_guidance(recipe, tokenizer)
         painter = shaped_pixel_decoder(recipe.pixel_decoder, tokenizer.dims)
         layout = vocab_layout(recipe, text_size, tokenizer)
         model = Unified(unified_config(recipe, layout, recipe.decoder.shape), copy.deepcopy(encoder))

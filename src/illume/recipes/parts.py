@@ -114,6 +114,7 @@ def vision_tokenizer(folder: RunFolder, data: OpenData, encoder: VisionEncoder) 
     seed_module(recipe, "pixel decoder")
     decoder = build_pixel_decoder(recipe.pixel_decoder, tokenizer.dims)
     check_grids(recipe, encoder, tokenizer)
+    check_guidance(recipe, tokenizer)
     objective = tokenizer_objective(tokenizer, decoder, stage.steps)
     fit_part(folder, "tokenizer", objective, data.image_loader(stage, share()), stage)
     return tokenizer.eval().requires_grad_(False), decoder
@@ -137,6 +138,18 @@ def check_grids(recipe: Recipe, encoder: VisionEncoder, tokenizer: AnyTokenizer)
             f"the encoder reads {recipe.image_size} pixels as grids {reading}, the tokenizer writes "
             f"{tokenizer.grids(size)}: change tokenizer.network.channels or unshuffle, or set reading=codes"
         )
+
+
+def check_guidance(recipe: Recipe, tokenizer: AnyTokenizer) -> None:
+    """ConfigError where guidance has scales for more or fewer levels than are drawn; a model would not draw at all."""
+    levels = len(tokenizer.num_codes)
+    for name in ("draw", "edit"):
+        scale = getattr(recipe.generation, name).guidance
+        if isinstance(scale, tuple) and len(scale) != levels:
+            raise ConfigError(
+                f"generation.{name}.guidance has {len(scale)} scales, images {levels} levels: give one for each level, "
+                "or one number for all"
+            )
 
 
 def pixel_decoder(folder: RunFolder, data: OpenData, tokenizer: AnyTokenizer, decoder: PixelDecoder) -> PixelDecoder:

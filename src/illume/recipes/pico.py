@@ -64,7 +64,7 @@ def pico() -> Recipe:
         stages=(
             stage1(10, {"caption": 0.5, "reconstruct": 0.5}),
             stage2(130, {"reconstruct": 0.05, "text": 0.05, **SEEING_FIRST}),
-            stage3(430, EVERYTHING),
+            stage3(460, EVERYTHING),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=4,
