@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.documents import ROOT, blocks, check_command, commands, lacks_weights
 from fixtures.published_model import make_published
-from fixtures.tiny_recipe import BATCHES, CODES, STEPS
+from fixtures.tiny_recipe import BATCHES, CODES, ONE_LEVEL, STEPS
 from illume.core.config import override
 from illume.recipes.catalog import resolve
 from illume.recipes.recipe import MixedData, PretrainedDecoderConfig, Recipe, RecordsData, WorldData
@@ -38,7 +38,7 @@ def make_tiny(recipe: Recipe) -> list[str]:
         MixedData: ["data.held_out=0.2"],
     }.get(type(recipe.data), ["data.held_out=0.2"])
     further = [f"stages.{n}.{few}" for n in range(3, len(recipe.stages)) for few in ("steps=2", "batch_size=16")]
-    tiny = [CODES, *STEPS, *BATCHES, *data, *further]
+    tiny = [CODES, ONE_LEVEL, *STEPS, *BATCHES, *data, *further]
     if isinstance(recipe.decoder, PretrainedDecoderConfig):
         rows = make_published(Path("published"), override(recipe, tiny).decoder.shape)
         tiny += ["decoder.name=published", "text.name=published", f"decoder.text_rows={rows}"]
