@@ -216,3 +216,9 @@ def test_greedy_answers_do_not_depend_on_the_seed() -> None:
     greedy = {"text": Sampling(temperature=0), "image": Sampling(temperature=0)}
     first, second = engine().run([draw(sampling=greedy, seed=1), draw(sampling=greedy, seed=2)])
     assert first.ids == second.ids
+
+
+@pytest.mark.parametrize("request_", [draw(guidance=(1.0, 2.0, 3.0)), chat("any size", None, guidance=(2.0,))])
+def test_guidance_for_other_levels_than_there_are_is_refused(request_: Request) -> None:
+    with pytest.raises(RequestError, match=r"guidance has . scales, images 2 levels"):
+        engine().add(request_)

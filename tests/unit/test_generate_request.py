@@ -65,5 +65,3 @@ def test_a_level_is_guided_by_its_own_scale_or_by_the_one_there_is() -> None:
     both, each = Request(ASK, "image", TWO, guidance=3.0), Request(ASK, "image", TWO, guidance=(1.0, 2.0))
     assert [both.guidance_of(region) for region in ("level0", "level1", "widths")] == [3.0, 3.0, 3.0]
     assert [each.guidance_of(region) for region in ("level0", "level1", "widths")] == [1.0, 2.0, 1.0]
-    with pytest.raises(RequestError, match="2 scales for an image of 1 level"):
-        Request(ASK, "image", FRAME, guidance=(1.0, 2.0))

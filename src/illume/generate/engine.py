@@ -160,6 +160,11 @@ class Engine:
         sequence = Sequence(self._next_key, request, self._walk)
         sequence.check_room(self.max_length)
         self._check_pixels(sequence)
+        levels = len(self._walk.layout.levels)
+        if isinstance(request.guidance, tuple) and len(request.guidance) != levels:
+            raise RequestError(
+                f"guidance has {len(request.guidance)} scales, images {levels} levels: {request.guidance}"
+            )
         if sequence.rows > self._runner.rows:
             raise RequestError("guidance takes two rows: build the engine with rows=2 or more")
         if request.mode == "auto" and self._walk.layout.reread and not self._paintings.possible:

@@ -76,7 +76,8 @@ class Request:
             raise RequestError("a request needs at least one message")
         if self.mode == "image" and self.frame is None:
             raise RequestError('a request of mode "image" needs a frame: the grids of the image to draw')
-        self._check_guidance()
+        if not self.scales or not all(0 <= scale < float("inf") for scale in self.scales):
+            raise RequestError(f"guidance must be a number of at least 0, or one for each level, not {self.guidance}")
         if self.max_new_text is not None and self.max_new_text < 1:
             raise RequestError(f"max_new_text must be at least 1, not {self.max_new_text}")
         if self.against is not None and not self.guided:
@@ -84,13 +85,6 @@ class Request:
         for region in self.sampling:
             if not re.fullmatch(r"text|image|level\d+", region):
                 raise RequestError(f'sampling is given for "text", "image", "level0", "level1"..., not for {region!r}')
-
-    def _check_guidance(self) -> None:
-        if not self.scales or not all(0 <= scale < float("inf") for scale in self.scales):
-            raise RequestError(f"guidance must be a number of at least 0, or one for each level, not {self.guidance}")
-        given, levels = len(self.scales), len(self.frame.grids) if self.frame is not None else None
-        if isinstance(self.guidance, tuple) and levels is not None and given != levels:
-            raise RequestError(f"guidance has {given} scales for an image of {levels} levels: {self.guidance}")
 
     @property
     def scales(self) -> tuple[Number, ...]:
@@ -105,7 +99,7 @@ class Request:
     def guidance_of(self, region: str) -> Number:
         """The scale in a region of the vocabulary: a level's own; a frame's other ids have the first level's."""
         level = int(region.removeprefix("level")) if region.startswith("level") else 0
-        return self.scales[level if len(self.scales) > 1 else 0]
+        return self.scales[level] if isinstance(self.guidance, tuple) else self.guidance
 
     def sampling_of(self, region: str) -> Sampling:
         """The sampling values of a region of the vocabulary: "text" or "level0", "level1"..."""

@@ -47,7 +47,7 @@ EVERYTHING = {"draw": 0.35, "edit": 0.3, "chat": 0.2, "assess": 0.1, "caption": 
 
 
 def pico() -> Recipe:
-    """Eight minutes on two cores, scoring included."""
+    """Eight to nine minutes on two cores, scoring included."""
     return Recipe(
         name="pico",
         out="runs/pico",
