@@ -13,7 +13,7 @@ from benchmarks.enhance.__main__ import PAGE, PLOT, arms_of, main, publish, seed
 from benchmarks.enhance.arms import ARMS
 from benchmarks.enhance.book import Book, goals, open_book
 from benchmarks.enhance.depends import COMMON, DEPENDS, result_hash
-from benchmarks.enhance.experiment import Experiment, base_recipe
+from benchmarks.enhance.experiment import Experiment, base_hash, base_recipe
 from benchmarks.enhance.given import Given
 from benchmarks.enhance.intervals import T_975, over_items, over_seeds, paired
 from benchmarks.enhance.measure import by_split, digits, kappa, score_of
@@ -24,7 +24,7 @@ from benchmarks.enhance.results import Score, read_result, read_results
 from fixtures.enhance_results import ASKED, experiment, result, score
 from fixtures.enhance_results import kappa as kappa_of
 from fixtures.world_subjects import IdleSubject, NoisySubject, PerfectSubject
-from illume.core.config import to_dict
+from illume.core.config import override, to_dict
 from illume.core.errors import CheckpointError, ConfigError, DataError
 from illume.core.statistics import cohen_kappa
 from illume.eval.task import Score as ItemScore
@@ -166,15 +166,24 @@ def test_names_differ_by_arm_and_not_by_number_type() -> None:
     assert result_hash(one, "control-steps") == result_hash(two, "control-steps")
 
 
-def test_the_baseline_has_picos_parts_and_a_shorter_last_stage() -> None:
+def test_the_baseline_has_picos_image_parts_and_a_shorter_last_stage() -> None:
     for seed in (0, 3):
         ours = part_hashes(base_recipe(ASKED, seed))
         theirs = part_hashes(dataclasses.replace(pico(), seed=seed))
         assert {part: ours[part] == theirs[part] for part in ours} == {
             **dict.fromkeys(("encoder", "tokenizer", "pixel_decoder"), True),
-            **dict.fromkeys(("stage1", "stage2"), seed == 0),  # another seed has other data
-            "stage3": False,
+            "stage1": seed == 0,  # another seed has other data
+            **dict.fromkeys(("stage2", "stage3"), False),
         }
+
+
+def test_tuning_picos_last_stages_leaves_the_results_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = base_hash(ASKED)
+    tuned = override(pico(), ["stages.1.steps=77", "stages.2.mixture={draw: 1.0}"])
+    monkeypatch.setattr("benchmarks.enhance.experiment.pico", lambda: tuned)
+    assert base_hash(ASKED) == before
+    monkeypatch.setattr("benchmarks.enhance.experiment.BEGAN", ())
+    assert base_hash(ASKED) != before
 
 
 def test_a_control_goes_on_with_all_of_its_mixture_on_other_samples() -> None:

@@ -43,11 +43,11 @@ VIEWS = {"scenes": 0.35, "edits": 0.15, "parted": 0.5}
 # Where things are, left or right above all, is learnt late and all at once. Asked of it first, a model knows it when
 # drawing and editing take over; asked evenly throughout, one run in two never did (journal, 2026-11-23).
 SEEING_FIRST = {"chat": 0.58, "draw": 0.17, "edit": 0.12, "assess": 0.03}
-EVERYTHING = {"draw": 0.35, "edit": 0.3, "chat": 0.2, "assess": 0.1, "caption": 0.03, "text": 0.02}
+EVERYTHING = {"draw": 0.355, "edit": 0.32, "chat": 0.185, "assess": 0.09, "caption": 0.03, "text": 0.02}
 
 
 def pico() -> Recipe:
-    """Eight to nine minutes on two cores, scoring included."""
+    """Seven to eight minutes on two cores, scoring included."""
     return Recipe(
         name="pico",
         out="runs/pico",
@@ -63,8 +63,8 @@ def pico() -> Recipe:
         pixel_stage=image_stage("pixel_decoder", 270, 32, PICTURES, PIXELS, ema=0.99),
         stages=(
             stage1(10, {"caption": 0.5, "reconstruct": 0.5}),
-            stage2(130, {"reconstruct": 0.05, "text": 0.05, **SEEING_FIRST}),
-            stage3(460, EVERYTHING),
+            stage2(120, {"reconstruct": 0.05, "text": 0.05, **SEEING_FIRST}),
+            stage3(420, EVERYTHING),
         ),
         frame=FrameConfig(row_ends=False, level_markers=False),
         grid_positions=4,
