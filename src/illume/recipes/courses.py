@@ -32,7 +32,7 @@ class Preferring:
     """How pairs are made, and learnt from."""
 
     pairs: Pairing = Pairing()
-    dpo: PreferenceConfig = PreferenceConfig()
+    dpo: PreferenceConfig = PreferenceConfig(likelihood=1.0)
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ COURSES: Mapping[Method, Course] = {
     "reca": Course(("propose", "redraw", "train"), Retraining(share=0.25), ("redrawing", Redrawing())),
     "dpo": Course(
         ("propose", "paint", "assess", "pair", "train"),
-        Retraining(share=0.5, rate=0.03),
+        Retraining(share=0.2, rate=0.3),
         ("preferring", Preferring()),
         True,
     ),
-    "grpo": Course(("propose", "train"), Retraining(share=0.5, rate=0.03), ("policy", PolicyConfig()), True),
+    "grpo": Course(("propose", "train"), Retraining(share=0.5, rate=0.1), ("policy", PolicyConfig()), True),
 }
 METHODS: tuple[Method, ...] = get_args(Method)
 
