@@ -81,6 +81,7 @@ class Illume:
             steps=parts.pixel_decoder.steps,
             guidance=parts.generation.paint_guidance,
             together=1 if strict else _PAINTED_TOGETHER,
+            dtype=parts.model.embedding.text.dtype,
         )
         self._engine: tuple[int, Engine] | None = None
 

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-from illume.core.device import generator
+from illume.core.device import autocast, generator
 from illume.core.errors import RequestError
 from illume.core.streams import seed_of
 from illume.generate.coded import Coder, Codes
@@ -29,7 +29,8 @@ class Painter:
     """Paints images with `steps` steps of a pixel decoder; called, it is what an engine looks at its drawings with.
 
     Each image is painted from noise of its own seed, up to `together` images of a size at once. With `together` 1 it is
-    bit for bit the same whatever it is painted with, and slower.
+    bit for bit the same whatever it is painted with, and slower. The pixel decoder's weights are float32; its products
+    and convolutions run in `dtype`, as they did while it was trained.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class Painter:
         steps: int,
         guidance: Number = 1.0,
         together: int = 1,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.tokenizer = tokenizer
         self.decoder = decoder
         self.steps = steps
         self.guidance = float(guidance)
         self.together = together
+        self.dtype = dtype
         self._device = next(tokenizer.parameters()).device
         self._blanks: dict[ImageFrame, Codes] = {}
 
@@ -92,7 +95,8 @@ class Painter:
         codes = tuple(self._codes([image.codes[n] for image in images], grid) for n, grid in enumerate(grids))
         noise = [generator("cpu", image.seed) for image in images]
         features = self.tokenizer.decode(codes)
-        painted = self.decoder.draw(features, self._size(grids), self.steps, noise, self.guidance)
+        with autocast(self._device, self.dtype):
+            painted = self.decoder.draw(features, self._size(grids), self.steps, noise, self.guidance)
         return list(painted.float().cpu())
 
     def _codes(self, codes: Sequence[tuple[int, ...]], grid: Grid) -> Int[Tensor, "b h w"]:

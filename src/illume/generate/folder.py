@@ -90,7 +90,7 @@ def save_parts(folder: str | Path, parts: Parts) -> None:
 
 
 def load_parts(folder: Path, device: torch.device, dtype: torch.dtype) -> Parts:
-    """Read a model folder; the language model in `dtype`, the parts that paint in float32.
+    """Read a model folder; the language model in `dtype`, the weights of the parts that paint in float32.
 
     ModelError says what is missing or of another format or version, and what to do. Pickles are never opened.
     """
