@@ -17,6 +17,7 @@ from illume.api import Illume
 PEERS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 READ = 1 << 30  # bytes read at once to measure the memory
 WINDOW = 16  # drafts, where codes are drafted
+PROMPT = 64  # positions, at most
 WARM = 999  # the turn that does not count
 
 
@@ -68,13 +69,15 @@ class Ours:
 
     def __init__(self, illume: Illume, tier: str, batch: int, window: int = 0) -> None:
         self.illume = illume
-        self.engine = illume.engine(2 * batch, tier=tier, parallel=window)
+        room = illume.frame.grids[0][0] * illume.frame.grids[0][1] + PROMPT
+        self.engine = illume.engine(2 * batch, max_length=room, tier=tier, parallel=window)
 
     def __call__(self, batch: int, turn: int) -> None:
         self.engine.run([self.illume.draw_request(prompt, seed=turn) for prompt in prompts(batch, turn)])
 
     def warm(self, batch: int) -> None:
-        """Draw once: compiled steps are compiled, heads laid out."""
+        """Compile what is compiled, and draw once, for heads are laid out then."""
+        self.engine.prepare()
         self(batch, WARM)
 
 

@@ -6,7 +6,7 @@ A model (or run) of the generated world. Choices: fp32 draws, edits and answers 
 tier writes the same ids, and at every id its chances of all that were allowed are compared with fp32's: how often the
 likeliest is the same, and the mean KL divergence, guidance included, at temperature 1. Scores: see, draw and edit as on
 the scorecard, `--items` of each and as many of held-out pairs where there are; the mean difference item by item, with
-its 95% interval. Goals: top-1 >= 99% (int4 97%), KL <= 0.01 (int8 and int4 0.02), no score more than a point lower.
+its 95% interval. Goals: top-1 >= 99% (int4 97%), KL <= 0.01 (int8, w8a8, int4 0.02), no score more than a point lower.
 What was measured is kept tier by tier: a run that was stopped goes on. Ends in one line of JSON.
 """
 
@@ -37,8 +37,8 @@ from illume.recipes.recipe import Recipe, WorldData
 from illume.recipes.score import RECIPE_FILE, find_model, with_rows
 
 KINDS = ("draw", "edit", "see")
-NAMES = ("bf16", "int8", "int4", "bf16-compiled")
-TOP1, KL = {"int4": 0.97}, {"int8": 0.02, "int4": 0.02}  # of these weights; of all others 0.99 and 0.01
+NAMES = ("bf16", "int8", "w8a8", "int4", "bf16-compiled")
+TOP1, KL = {"int4": 0.97}, {"int8": 0.02, "w8a8": 0.02, "int4": 0.02}  # of these weights; of all others 0.99 and 0.01
 LOSS = 0.01  # of a score, at most
 ROWS, FEW_ROWS = 64, 8  # compiled tiers are for few rows, and compile anew for 2, 4, 8...
 Scores = Mapping[str, Sequence[float]]

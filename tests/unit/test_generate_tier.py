@@ -19,9 +19,12 @@ from illume.generate.steps import Decode, Recorded
 from illume.generate.tier import TIERS, Tier, pick_tier
 from illume.models.decoder import DecoderConfig
 from illume.models.lora import LoRAConfig, add_lora, lora_layers, merge_lora
+from illume.models.quantized import W8A8Linear
 from illume.models.unified import Unified, UnifiedConfig
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+VNNI = pytest.mark.skipif(not W8A8Linear.serves(), reason="this processor does not multiply 8-bit integers (VNNI)")
+W8A8 = pytest.param("w8a8", marks=VNNI)
 
 
 def test_every_name_is_a_tier_of_that_name() -> None:
@@ -51,12 +54,20 @@ def test_what_a_device_has_not_is_said(name: str, device: torch.device, said: st
         pick_tier(name, device, torch.float32)
 
 
+def test_integers_are_multiplied_only_where_the_processor_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(W8A8Linear, "serves", staticmethod(lambda: False))
+    with pytest.raises(UsageError, match=r"does not multiply 8-bit integers \(VNNI\); use 'int8'"):
+        pick_tier("w8a8-compiled", CPU, torch.float32)
+    with pytest.raises(ModelError, match="VNNI"):
+        W8A8Linear(torch.ones(32, 32))
+
+
 def test_strict_mode_has_no_tier() -> None:
     with pytest.raises(UsageError, match="strict mode is the model's own forward: it has no tier 'bf16'"):
         engine(strict=True, tier="bf16")
 
 
-@pytest.mark.parametrize("tier", ["bf16", "int8", "int4"])
+@pytest.mark.parametrize("tier", ["bf16", "int8", W8A8, "int4"])
 def test_engines_of_every_tier_answer_all_kinds_of_requests(tier: str) -> None:
     requests = [draw(seed=1, guidance=2.0), edit(seed=2), ask(seed=3)]
     results = engine(rows=4, tier=tier).run(requests)
@@ -137,11 +148,47 @@ counts = torch._dynamo.utils.counters["stats"]["unique_graphs"]
 assert counts <= 4, f"{counts} graphs, not one for each of 2 and 4 rows and 128 and 150 positions"
 """
 
+PREPARED = """
+def graphs():
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+drafting = engine(rows=4, tier="fp32-compiled", parallel=3)
+kinds, before = [], graphs()
+drafting.prepare(kinds.append)
+made = graphs()
+eager = engine(4, parallel=3, tier="fp32")
+assert [one.ids for one in drafting.run(requests)] == [one.ids for one in eager.run(requests)]
+assert graphs() == made, "an answer waited for a step to be compiled"
+assert len(set(kinds)) == len(kinds) == made - before == 8, kinds  # 2, 4 rows; 1, 4 ids; 128, 150 positions
+"""
+CARELESS = """
+steps = drafting._runner.steps
+steps._widths = (1,)
+drafting.prepare(kinds.append)
+steps._widths = (1, 4)
+"""
+
+
+def run_traced(program: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
 
 def test_a_compiled_step_is_traced_whole_and_answers_as_eager() -> None:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_traced(COMPILED)
+
+
+def test_what_was_prepared_is_not_compiled_later_and_drafts_are_read_by_it() -> None:
+    run_traced(COMPILED + PREPARED)
+    with pytest.raises(AssertionError, match="waited for a step"):
+        run_traced(COMPILED + PREPARED.replace("drafting.prepare(kinds.append)\n", CARELESS))
+
+
+def test_eager_tiers_have_nothing_to_prepare() -> None:
+    kinds: list[str] = []
+    engine(rows=4, tier="int8").prepare(kinds.append)
+    engine(rows=4, strict=True).prepare(kinds.append)
+    assert kinds == []
 
 
 @pytest.mark.cuda
@@ -218,7 +265,7 @@ def test_strict_mode_with_a_tier_is_refused_before_a_model_is_looked_for(tmp_pat
         illume.load(tmp_path / "nothing", tier="int8", strict=True, device="cpu")
 
 
-@pytest.mark.parametrize("tier", ["fp32", "bf16", "int8", "int4"])
+@pytest.mark.parametrize("tier", ["fp32", "bf16", "int8", W8A8, "int4"])
 def test_every_tier_drafts_codes_too(tier: str) -> None:
     requests = [draw(seed=1, guidance=2.0), edit(seed=2), ask(seed=3)]
     tested = engine(rows=4, tier=tier, parallel=4)
@@ -242,13 +289,13 @@ def test_a_model_draws_in_its_tier(tmp_path: Path) -> None:
     assert drawn["int4"][0].size == drawn["fp32"][0].size
 
 
-@pytest.mark.parametrize("tier", ["fp32", "bf16", "int8", "int4"])
+@pytest.mark.parametrize("tier", ["fp32", "bf16", "int8", W8A8, "int4"])
 def test_the_bytes_that_a_step_reads_are_those_of_its_weights(tier: str) -> None:
     """Layers, and the head's rows of one level; scales, norms and padded outputs are small beside them."""
     tested, model = engine(rows=2, tier=tier), tiny_model()
     tested.run([draw(seed=1)])
     layers = sum(one.numel() for name, one in model.decoder.named_parameters() if name.endswith("proj.weight"))
     head = sum(run.stop - run.start for run in tested._runner.steps.forward.head.runs) * model.config.decoder.width
-    bits = {"fp32": 32, "bf16": 16, "int8": 8, "int4": 4}[tier]
+    bits = {"fp32": 32, "bf16": 16, "int8": 8, "w8a8": 8, "int4": 4}[tier]
     weights = (layers * bits + head * max(bits, 8)) // 8
     assert weights <= tested.weight_bytes < 1.6 * weights

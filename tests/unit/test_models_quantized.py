@@ -11,6 +11,7 @@ from illume.models.quantized import (
     Int8Linear,
     PackedLinear,
     PlainLinear,
+    W8A8Linear,
     quantize_int4,
     quantize_int8,
 )
@@ -98,3 +99,45 @@ def test_packed_products_are_plain_products(dtype: torch.dtype, shape: tuple[int
 def test_packing_is_for_what_the_processor_multiplies() -> None:
     assert not PackedLinear.serves(torch.zeros(2, 2, dtype=torch.float64))
     assert not PackedLinear.serves(torch.zeros(2, 2, device="meta"))
+
+
+needs_vnni = pytest.mark.skipif(
+    not W8A8Linear.serves(), reason="this processor does not multiply 8-bit integers (VNNI)"
+)
+
+
+def check_w8a8_is_near(outputs: int, shape: tuple[int, ...]) -> None:
+    """Each number that enters moves by at most half of its row's step, so a product by no more than all of them do."""
+    matrix, bias = weight(outputs), torch.randn(outputs)
+    x = torch.randn(*shape, matrix.shape[1]) * torch.logspace(-3, 2, shape[0]).view(-1, *[1] * len(shape))
+    found, meant = W8A8Linear(matrix, bias)(x), dequantized(Int8Linear, matrix)
+    expected = x @ meant.T + bias
+    steps = x.abs().max(dim=-1, keepdim=True).values / 127
+    bound = steps / 2 * meant.abs().sum(dim=-1) + 1e-5 * expected.abs().max()
+    assert found.shape == (*shape, outputs)
+    assert ((found - expected).abs() <= bound).all()
+
+
+@needs_vnni
+@pytest.mark.parametrize("outputs", [16, 48, 131])
+@pytest.mark.parametrize("shape", [(1,), (2, 1), (3, 5)])
+def test_products_of_integers_are_near_those_of_the_weights(outputs: int, shape: tuple[int, ...]) -> None:
+    check_w8a8_is_near(outputs, shape)
+
+
+@needs_vnni
+def test_the_bound_catches_one_step_for_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    amax = Tensor.amax
+    monkeypatch.setattr(
+        Tensor, "amax", lambda x, dim, keepdim=False: amax(x).expand(len(x), 1) if keepdim else amax(x, dim)
+    )
+    with pytest.raises(AssertionError):
+        check_w8a8_is_near(48, (3,))
+
+
+@needs_vnni
+def test_a_rows_products_of_integers_are_its_own() -> None:
+    tested, x = W8A8Linear(weight()), torch.randn(4, 96).bfloat16()
+    alone = torch.cat([tested(row[None]) for row in x])
+    assert torch.equal(tested(x), alone)
+    assert torch.equal(tested(torch.zeros(2, 96)), torch.zeros(2, 48))

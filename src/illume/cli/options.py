@@ -50,5 +50,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one line of JSON.")]
 TierOption = Annotated[
     str,
-    typer.Option(help="Speed: fp32, bf16, int8, int4; any of them with -compiled (it waits first) or -graph (CUDA)."),
+    typer.Option(
+        help="Speed: fp32, bf16, int8, w8a8, int4; any of them with -compiled (it waits first) or -graph (CUDA)."
+    ),
 ]

@@ -73,7 +73,7 @@ class Engine:
             check_strict(tier)
         weight = model.embedding.text
         self.tier = None if strict else pick_tier(tier, weight.device, weight.dtype)
-        self._runner = Runner(model, rows, max_length, chunk, self.tier)
+        self._runner = Runner(model, rows, max_length, chunk, self.tier, parallel)
         self._choose = chooser(self._runner, layout, max_length)
         self._parallel = Parallel(self._runner, self._walk, parallel) if parallel else None
         self._seen = Seen(self._runner)
@@ -106,6 +106,12 @@ class Engine:
                 else:
                     self._held.append(result)
         return [found[sequence.key] for sequence in sequences]
+
+    @torch.inference_mode()
+    def prepare(self, tell: Callable[[str], None] = lambda kind: None) -> None:
+        """Have every kind of step compiled, or recorded, that answers may need, so that none waits for it later; which
+        one is next, is told. Eager tiers have none."""
+        self._runner.prepare(tell)
 
     @torch.inference_mode()
     def step(self) -> list[Result]:

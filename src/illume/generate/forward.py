@@ -5,7 +5,7 @@ does with a cache. It knows neither requests nor which rows are in use. Reshapes
 a few hundred operations a step, a microsecond each is a tenth of a small model's time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -19,7 +19,7 @@ from illume.models.embedding import PlaceEmbedding
 from illume.models.head import SplitHead
 from illume.models.layers import RMSNorm, additive, rotary_angles
 from illume.models.lora import LoRALinear
-from illume.models.quantized import Int4Linear, Int8Linear, PackedLinear, PlainLinear
+from illume.models.quantized import Int4Linear, Int8Linear, PackedLinear, PlainLinear, W8A8Linear
 from illume.models.unified import Unified
 
 _FAR = 4_000_000  # bytes of keys and values that no longer lie near a core
@@ -250,6 +250,9 @@ def attended(
     return (values * scores.softmax(dim=-2)).sum(dim=2, keepdim=True)
 
 
+_QUANTIZED: dict[str, Callable[..., nn.Module]] = {"int8": Int8Linear, "w8a8": W8A8Linear, "int4": Int4Linear}
+
+
 def joined(parts: Sequence[nn.Module], tier: Tier) -> nn.Module:
     """Linear maps of the same input as one product."""
     plain = [part.merged() if isinstance(part, LoRALinear) else cast(nn.Linear, part) for part in parts]
@@ -260,10 +263,8 @@ def joined(parts: Sequence[nn.Module], tier: Tier) -> nn.Module:
 
 def linear(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None, tier: Tier) -> nn.Module:
     """A linear map as this tier multiplies with it."""
-    if tier.weights == "int8":
-        return Int8Linear(weight, bias)
-    if tier.weights == "int4":
-        return Int4Linear(weight, bias)
+    if tier.weights in _QUANTIZED:
+        return _QUANTIZED[tier.weights](weight, bias)
     weight, bias = weight.to(tier.dtype), None if bias is None else bias.to(tier.dtype)
     packs = tier.mode == "eager" and PackedLinear.serves(weight)  # torch's compiler packs by itself
     return PackedLinear(weight, bias) if packs else PlainLinear(weight, bias)

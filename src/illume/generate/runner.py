@@ -4,7 +4,7 @@ It knows tensors and the cache, but neither requests nor grammar nor sampling.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -81,10 +81,11 @@ class Runner:
 
     With a `tier`, fast: a forward covers the rows that need it and as much of the cache as they fill. Without, strict:
     it is the model's own, and every one has one of two shapes, all rows by one position or one row by `chunk`
-    positions, over the whole cache, so that a row's numbers are bit for bit the same whatever the others do.
+    positions, over the whole cache, so that a row's numbers are bit for bit the same whatever the others do. `drafts`:
+    so many ids that may not stand are read behind a certain one.
     """
 
-    def __init__(self, model: Unified, rows: int, length: int, chunk: int, tier: Tier | None) -> None:
+    def __init__(self, model: Unified, rows: int, length: int, chunk: int, tier: Tier | None, drafts: int = 0) -> None:
         config, weight = model.config.decoder, model.embedding.text
         self.model = model
         self.rows = rows
@@ -101,7 +102,7 @@ class Runner:
             device=self.device,
             stride=None if tier is None else STRIDE,
         )
-        self.steps = None if tier is None else Steps(model, tier, self.cache)
+        self.steps = None if tier is None else Steps(model, tier, self.cache, drafts)
         dtype = self.dtype if tier is None else tier.dtype
         self.hidden = torch.zeros(rows, config.width, dtype=dtype, device=self.device)
 
@@ -126,6 +127,14 @@ class Runner:
     def follow(self) -> bool:
         """Take over what has changed in the model's weights; whether anything has. Not while a row is in use."""
         return self.steps is not None and self.steps.follow()
+
+    def prepare(self, tell: Callable[[str], None]) -> None:
+        """Have all steps compiled, or recorded, that may be asked for; which one is next, is told."""
+        if self.steps is None:
+            return
+        for kind in self.steps.kinds():
+            tell(f"{kind[0]} rows, {kind[1]} ids each, {kind[2]} positions")
+            self.steps.prepare(kind)
 
     @property
     def weight_bytes(self) -> int:

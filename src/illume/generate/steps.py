@@ -49,10 +49,12 @@ def kept_of(caches: Sequence[Float[Tensor, "b g2 l e"]], groups: int, visible: i
 
 
 class Steps:
-    """Forwards of a model's own copy over rows of a cache."""
+    """Forwards of a model's own copy over rows of a cache. Compiled or recorded are those of one id a row, and, where
+    codes are drafted, of at most so many `drafts` behind it."""
 
-    def __init__(self, model: Unified, tier: Tier, cache: StaticCache) -> None:
+    def __init__(self, model: Unified, tier: Tier, cache: StaticCache, drafts: int = 0) -> None:
         self.model, self.tier, self.cache = model, tier, cache
+        self._widths = (1, 1 + drafts)
         self.groups = model.config.decoder.kv_heads
         self._kept: tuple[tuple[int, int, int], list[Kept]] | None = None
         rows, device = len(cache.lengths), cache.kept[0].device
@@ -88,7 +90,7 @@ class Steps:
             where = torch.tensor([[self.forward.place(place) for place in row] for row in places], device=device)
         first, stop = rows[0], rows[-1] + 1
         dense = stop - first == len(rows)
-        if self._decode is not None and dense and given.shape[1] == 1 and slot_index is None:
+        if self._decode is not None and dense and given.shape[1] <= self._widths[-1] and slot_index is None:
             return self._compiled(first, stop, given, positions, where)
         if dense:
             kept, chosen, offsets = self._dense(first, stop), None, self.offsets[first:stop]
@@ -97,6 +99,34 @@ class Steps:
             kept, offsets = self._dense(0, len(self.cache.lengths)), self.offsets[chosen]
         found: Tensor = self.forward(given, positions, where, kept, offsets, chosen, slot_index, slot_embeds)
         return found
+
+    def kinds(self) -> list[tuple[int, int, int]]:
+        """Rows, ids a row and positions looked at of every step that may be compiled, or recorded; none if none is."""
+        if self._decode is None:
+            return []
+        sizes = {self._size(rows) for rows in range(1, len(self.cache.lengths) + 1)}
+        visible = {self._visible(positions) for positions in range(1, self.cache.length + 1)}
+        return [
+            (size, width, far) for size in sorted(sizes) for width in sorted({*self._widths}) for far in sorted(visible)
+        ]
+
+    def prepare(self, kind: tuple[int, int, int]) -> None:
+        """Have a kind of step compiled, or recorded, before it is needed: one in which all rows stand still."""
+        size, width, visible = kind
+        still = torch.full((size, width), -1, device=self.offsets.device)
+        places = None if self.forward.place_table is None else torch.zeros_like(still)
+        assert self._decode is not None  # or there are no kinds
+        caches = [one[:size] for one in self.cache.kept]
+        self._decode(torch.zeros_like(still), still, places, caches, self.offsets[:size], visible)
+
+    def _size(self, rows: int) -> int:
+        return min(1 << max(rows - 1, 1).bit_length(), len(self.cache.lengths))
+
+    def _visible(self, positions: int) -> int:
+        visible = LEAST_VISIBLE
+        while visible < min(positions, self.cache.length):
+            visible *= 2
+        return min(visible, self.cache.length)
 
     def _dense(self, first: int, stop: int) -> list[Kept]:
         """What a forward of neighbouring rows sees; the same for many steps in a row."""
@@ -108,21 +138,20 @@ class Steps:
         return self._kept[1]
 
     def _compiled(self, first: int, stop: int, ids: Tensor, positions: Tensor, places: Tensor | None) -> Tensor:
-        """A step of 2, 4, 8... rows, the wanted ones and others that stand still: few kinds of steps are compiled."""
-        rows = len(self.cache.lengths)
-        size = min(1 << max(stop - first - 1, 1).bit_length(), rows)
-        begin = min(first, rows - size)
-        before, after = first - begin, size - (stop - begin)
+        """A step of 2, 4, 8... rows, the wanted ones and others that stand still, of one id or a window of drafts: few
+        kinds of steps are compiled."""
+        size = self._size(stop - first)
+        begin = min(first, len(self.cache.lengths) - size)
+        before, after, width = first - begin, size - (stop - begin), ids.shape[1]
+        room = (0, next(one for one in self._widths if one >= width) - width, before, after)
         pad = torch.nn.functional.pad
-        ids, positions = pad(ids, (0, 0, before, after)), pad(positions, (0, 0, before, after), value=-1)
-        places = None if places is None else pad(places, (0, 0, before, after))
-        visible = LEAST_VISIBLE
-        while visible < min(self.cache.visible, self.cache.length):
-            visible *= 2
+        ids, positions = pad(ids, room), pad(positions, room, value=-1)
+        places = None if places is None else pad(places, room)
         caches = [one[begin : begin + size] for one in self.cache.kept]
         assert self._decode is not None
-        found = self._decode(ids, positions, places, caches, self.offsets[:size], min(visible, self.cache.length))
-        return found[before : size - after]
+        visible = self._visible(self.cache.visible)
+        found = self._decode(ids, positions, places, caches, self.offsets[:size], visible)
+        return found[before : size - after, :width]
 
     def logits(self, hidden: Float[Tensor, "b d"], run: range) -> Float[Tensor, "b v"]:
         """Logits of a run of ids."""
@@ -143,10 +172,10 @@ def _compile(decode: Decode) -> Callable[..., Tensor]:
     import torch._inductor.config as inductor
 
     compiled = torch.compile(decode, dynamic=False, fullgraph=True)
-    known: set[tuple[int, int]] = set()
+    known: set[tuple[int, ...]] = set()
 
     def step(ids: Tensor, positions: Tensor, places: Tensor | None, *given: Any) -> Tensor:
-        shape = (len(ids), given[-1])
+        shape = (*ids.shape, given[-1])
         with torch.no_grad():
             if shape in known:
                 return cast(Tensor, compiled(ids, positions, places, *given))
@@ -178,7 +207,7 @@ class Recorded:
         visible: int,
     ) -> Tensor:
         given = [one for one in (ids, positions, places) if one is not None]
-        key = (len(ids), int(caches[0].storage_offset()), visible)
+        key = (*ids.shape, int(caches[0].storage_offset()), visible)
         if key not in self._graphs:
             self._graphs[key] = self._record(given, caches, offsets, visible)
         graph, inputs, output = self._graphs[key]

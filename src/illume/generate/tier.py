@@ -5,13 +5,14 @@ Fixed when an engine is built. It knows no model.
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 
 from illume.core.errors import UsageError
+from illume.models.quantized import W8A8Linear
 
-Weights: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "int4"]
+Weights: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "w8a8", "int4"]
 Mode: TypeAlias = Literal["eager", "compiled", "graph"]
 
 _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -51,7 +52,7 @@ class Tier:
 
 TIERS: dict[str, Tier] = {
     tier.name: tier
-    for weights in ("fp32", "fp16", "bf16", "int8", "int4")
+    for weights in get_args(Weights)
     for tier in (Tier(weights), Tier(weights, "compiled"), Tier(weights, "graph"))
 }
 
@@ -81,6 +82,8 @@ def pick_tier(name: str, device: torch.device, dtype: torch.dtype) -> Tier:
         )
     if found.quantized and device.type not in _QUANTIZED[found.weights]:
         raise UsageError(f"tier {name!r}: there are no {found.weights} products for {device.type}; use 'bf16'")
+    if found.weights == "w8a8" and not W8A8Linear.serves():
+        raise UsageError(f"tier {name!r}: this processor does not multiply 8-bit integers (VNNI); use 'int8'")
     return found
 
 
@@ -90,4 +93,4 @@ def dtype_of(name: str) -> torch.dtype | None:
 
 
 _PLAIN: tuple[Weights, ...] = ("fp32", "fp16", "bf16")
-_QUANTIZED = {"int8": ("cpu",), "int4": ("cpu", "cuda")}
+_QUANTIZED = {"int8": ("cpu",), "w8a8": ("cpu",), "int4": ("cpu", "cuda")}

@@ -1,6 +1,7 @@
 """Linear maps as an engine multiplies with them: plain, packed for the processor, in 8 and in 4 bits a weight.
 
-Weights alone are quantised; what flows through stays bfloat16. It knows nothing of layers, and nothing here is trained.
+Weights alone are quantised and what flows through stays bfloat16; but for W8A8, where what enters a product has 8 bits
+too. It knows nothing of layers, and nothing here is trained.
 """
 
 import torch
@@ -76,6 +77,48 @@ class Int8Linear(nn.Module):
     def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
         found = torch._weight_int8pack_mm(x.flatten(0, -2), self.weight, self.scales)
         return _shaped(found, x, self.bias)
+
+
+class W8A8Linear(nn.Module):
+    """8 bits a weight with one scale an output, and 8 bits a number that enters with one scale a row, found anew each
+    time: products of integers, which CPUs with VNNI make as fast as memory gives the weights.
+
+    A row's numbers never depend on another row. Without VNNI sums of products would be cut off: ModelError.
+    """
+
+    weight: Tensor
+    scales: Float[Tensor, " o"]
+    bias: Tensor | None
+
+    def __init__(self, weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None = None) -> None:
+        super().__init__()
+        if not self.serves():
+            raise ModelError("w8a8 needs a processor that multiplies integers (VNNI) and torch with oneDNN: use int8")
+        _check_width(weight, "w8a8")
+        codes, scales = quantize_int8(weight)
+        self.register_buffer("weight", torch.ops.onednn.qlinear_prepack(codes, None))
+        self.register_buffer("scales", scales)
+        self.register_buffer("bias", None if bias is None else bias.float())
+        self.register_buffer("zeros", torch.zeros(len(scales), dtype=torch.int64))
+        self.register_buffer("one", torch.ones(1))
+        self.register_buffer("zero", torch.zeros(1, dtype=torch.int64))
+
+    @staticmethod
+    def serves() -> bool:
+        """Whether this machine and this build of torch can multiply so."""
+        return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
+
+    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
+        rows = x.flatten(0, -2).float()
+        steps = (rows.abs().amax(dim=-1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+        codes = (rows / steps).round().to(torch.int8)
+        found: Tensor = torch.ops.onednn.qlinear_pointwise.tensor(
+            *(codes, self.one, self.zero),
+            *(self.weight, self.scales, self.zeros),
+            *(None, 1.0, 0, torch.float32, "none", [], ""),  # no bias; as floats; nothing behind it
+        )
+        found = found * steps if self.bias is None else found * steps + self.bias
+        return found.to(x.dtype).unflatten(0, x.shape[:-1])
 
 
 class Int4Linear(nn.Module):

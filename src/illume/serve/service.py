@@ -14,6 +14,7 @@ from starlette.requests import Request
 from illume.api import Illume
 from illume.core.errors import IllumeError
 from illume.generate.engine import Engine
+from illume.serve import logs
 from illume.serve.answers import Counts
 from illume.serve.asker import Asker
 from illume.serve.errors import ApiError, bad, of_illume
@@ -166,7 +167,9 @@ class Service:
     def _engine(self) -> Engine:
         rows = self.settings.rows or self.illume.parts.generation.rows
         settings = {"painting": self._painting} | dict(self.settings.engine)
-        return self.illume.engine(rows, max_length=self.settings.max_length, **settings)
+        engine = self.illume.engine(rows, max_length=self.settings.max_length, **settings)
+        engine.prepare(lambda kind: logs.event("compiling", step=kind))  # or the first requests would wait for it
+        return engine
 
     def _watch(self) -> None:
         worker, watch = self.worker, self.metrics.watch
