@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_START = 180.0  # seconds: a compiled tier compiles first
+MOST_START = 900.0  # seconds: a compiled tier compiles first
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
