@@ -120,6 +120,8 @@ UNKEPT: tuple[tuple[type[BaseModel], dict[str, Any], str], ...] = (
     (ImageGeneration, {"n": 11}, "n:"),
     (ImageGeneration, {"seed": -1}, "seed"),
     (ImageGeneration, {"temperature": float("nan")}, "temperature"),
+    (ImageGeneration, {"temperature": 1e-300}, "temperature"),
+    (ImageGeneration, {"top_p": 1e-46}, "top_p"),
     (ImageEdit, {"input_fidelity": "high"}, "input_fidelity"),
     (ChatCompletion, {"stop": ["."]}, "stop"),
     (ChatCompletion, {"logprobs": True}, "logprobs"),
