@@ -185,7 +185,8 @@ class Engine:
         """Give rows to waiting requests, first come first served, and let them begin to read."""
         admitted = []
         if self._waiting and not self._live and self._runner.follow():
-            self._rows = Rows(self._runner.rows)  # what rows hold is of other weights
+            self._rows = Rows(self._runner.rows)  # what rows hold is of other weights, and what was seen too
+            self._seen = Seen(self._runner)
         while self._waiting and self._waiting[0].rows <= self._rows.free:
             sequence = self._waiting.popleft()
             self._live[sequence.key] = sequence

@@ -102,6 +102,7 @@ class Runner:
             stride=None if tier is None else STRIDE,
         )
         self.steps = None if tier is None else Steps(model, tier, self.cache)
+        self._versions = _versions(model)
         dtype = self.dtype if tier is None else tier.dtype
         self.hidden = torch.zeros(rows, config.width, dtype=dtype, device=self.device)
 
@@ -125,7 +126,10 @@ class Runner:
 
     def follow(self) -> bool:
         """Take over what has changed in the model's weights; whether anything has. Not while a row is in use."""
-        return self.steps is not None and self.steps.follow()
+        if self.steps is not None:
+            return self.steps.follow()
+        before, self._versions = self._versions, _versions(self.model)
+        return self._versions != before
 
     @property
     def weight_bytes(self) -> int:
@@ -240,6 +244,11 @@ class Runner:
     def logits_of(self, hidden: Float[Tensor, "b d"], ids: range) -> Float[Tensor, "b v"]:
         """Logits of a run of ids in any states that a forward has shown."""
         return (self.model.head if self.steps is None else self.steps).logits(hidden, ids)
+
+
+def _versions(model: Unified) -> list[tuple[int, int]]:
+    """Other numbers once a weight has changed; those made in inference mode have none."""
+    return [(id(one), 0 if one.is_inference() else one._version) for one in model.parameters()]
 
 
 def _padded(row: list, width: int, value: object) -> list:
