@@ -3,6 +3,7 @@
 All of it is plain ASGI: nothing stands between an answer and its client's leaving.
 """
 
+import asyncio
 import ipaddress
 import re
 import time
@@ -16,6 +17,7 @@ from illume.serve import logs
 from illume.serve.bodies import Bodies
 from illume.serve.errors import ApiError, ClientGoneError, internal
 from illume.serve.notes import notes_of
+from illume.serve.sending import paced
 from illume.serve.service import Service
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -38,18 +40,20 @@ class Watch:
         notes = notes_of(scope)
         notes["request_id"] = _request_id(Headers(scope=scope))
         began, status = time.monotonic(), 0
+        give = paced(send, self.service.limits.send_seconds)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["x-request-id"] = notes["request_id"]
-            await send(message)
+            await give(message)
 
         try:
             await self.app(scope, receive, watched)
         except ClientGoneError:
             status = _GONE
+            await _cut_off(scope)
         except Exception as error:
             logs.event("request_failed", logs.logging.ERROR, error, request_id=notes["request_id"])
             if not status:
@@ -135,6 +139,14 @@ def _is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+async def _cut_off(scope: Scope) -> None:
+    """End the connection with what was not taken in of it, where the server says how (server.py)."""
+    abort = scope.get("state", {}).get("abort")
+    if abort is not None:
+        abort()
+        await asyncio.sleep(0)  # then the server knows that it has ended
 
 
 def _request_id(headers: Headers) -> str:

@@ -130,8 +130,7 @@ class Service:
 
     def stream(self, events: AsyncGenerator[bytes, None], jobs: Sequence[Job]) -> EventStream:
         """A streamed answer of jobs; what is left of them when it ends is given up."""
-        seconds = self.limits.send_seconds, self.settings.beat_seconds
-        return EventStream(events, lambda: self.worker.give_up(jobs), *seconds)
+        return EventStream(events, lambda: self.worker.give_up(jobs), self.settings.beat_seconds)
 
     def note(self, request: Request, counts: Counts) -> None:
         """What a request took, for its line in the log."""

@@ -17,7 +17,7 @@ class Limits:
     body: bytes of a request. pixels: of one image that it brings; images: how many it brings. text: characters of all
     its words. n: answers that it asks for. open: answers waiting or under way, of all requests. uploads: requests whose
     body is being read or prepared. upload_seconds: for a whole body to arrive. send_seconds: for a client to take in
-    what it is sent. Beyond these a request is refused, or its connection closed.
+    each piece of what it is sent. Beyond these a request is refused, or its connection closed.
     """
 
     body: int = 32 * MEGABYTE
