@@ -75,6 +75,7 @@ class Gate:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
+        self.bodies = Bodies(app, service.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -90,14 +91,10 @@ class Gate:
             await self.app(scope, receive, send)
             return
         try:
-            self.service.enter()
-        except ApiError as error:
+            with self.service.entered():
+                await self.bodies(scope, receive, send)
+        except ApiError as error:  # before anything of it was read
             await error.response()(scope, receive, send)
-            return
-        try:
-            await Bodies(self.app, self.service.limits)(scope, receive, send)
-        finally:
-            self.service.leave()
 
     def _check(self, scope: Scope) -> None:
         headers, path = Headers(scope=scope), scope["path"]

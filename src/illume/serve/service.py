@@ -5,8 +5,9 @@ It does not know the endpoints, nor how they spell what they answer.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from starlette.requests import Request
@@ -78,19 +79,20 @@ class Service:
             return False
         return True
 
-    def enter(self) -> None:
-        """A request begins. ApiError where none is taken any more, or too many are being read."""
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """While a request is answered. ApiError where none is taken any more, or there are too many."""
         if self.draining:
             raise ApiError(503, "the server is shutting down", headers={"Retry-After": "5", "Connection": "close"})
         if self.requests >= self.limits.open + self.limits.uploads:
             raise ApiError(429, "too many requests at once; try again", headers={"Retry-After": "1"})
         self.requests += 1
-
-    def leave(self) -> None:
-        """It has ended."""
-        self.requests -= 1
-        if not self.requests:
-            self._quiet.set()
+        try:
+            yield
+        finally:
+            self.requests -= 1
+            if not self.requests:
+                self._quiet.set()
 
     async def prepare(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Something that takes a while, beside the event loop."""
