@@ -39,6 +39,7 @@ class Watch:
             return
         notes = notes_of(scope)
         notes["request_id"] = _request_id(Headers(scope=scope))
+        logs.REQUEST_ID.set(notes["request_id"])
         began, status = time.monotonic(), 0
         give = paced(send, self.service.limits.send_seconds)
 
@@ -55,7 +56,7 @@ class Watch:
             status = _GONE
             await _cut_off(scope)
         except Exception as error:
-            logs.event("request_failed", logs.logging.ERROR, error, request_id=notes["request_id"])
+            logs.event("request_failed", logs.logging.ERROR, error)
             if not status:
                 await internal().response()(scope, receive, watched)
         finally:

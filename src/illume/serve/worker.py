@@ -162,7 +162,7 @@ class Worker:
         except IllumeError as error:
             self._later(self._failed, job, of_illume(error))
         except Exception as error:
-            logs.event("request_failed", logs.logging.ERROR, error)
+            logs.event("request_failed", logs.logging.ERROR, error, request_id=job.request_id)
             self._later(self._failed, job, internal())
         else:
             self._running[key] = Running(job, self._metrics, self._images_kept)
@@ -224,7 +224,8 @@ class Worker:
 
     def _start_over(self, error: Exception, failures: int) -> None:
         """A new engine, after a step of the old one failed."""
-        logs.event("engine_failed", logs.logging.ERROR, error, answers=len(self._running))
+        lost = [running.job.request_id for running in self._running.values()]
+        logs.event("engine_failed", logs.logging.ERROR, error, answers=len(lost), request_ids=list(dict.fromkeys(lost)))
         self._metrics.failures.inc()
         for running in self._running.values():
             self._later(self._failed, running.job, internal())
@@ -267,7 +268,7 @@ class Worker:
         self._on_loop([partial(deliver, data), partial(self._close, running.job)])
 
     def _not_painted(self, job: Job, error: Exception) -> None:
-        logs.event("painting_failed", logs.logging.ERROR, error)
+        logs.event("painting_failed", logs.logging.ERROR, error, request_id=job.request_id)
         self._on_loop([partial(self._failed, job, internal())])
 
     # What follows happens on the event loop.
