@@ -206,7 +206,8 @@ def test_another_page_may_not_ask_unless_it_is_named() -> None:
 
 def test_no_page_may_ask_where_none_is_named() -> None:
     with served() as found, found.http() as http:
-        check_error(http.get("/v1/models", headers={"origin": "https://other.test"}), 403)
+        for origin in ("https://other.test", "null", "http://[", "http://[::1", "//", "\x7f"):
+            check_error(http.get("/v1/models", headers={"origin": origin}), 403)
         answer = http.get("/v1/models", headers={"origin": found.url})
         assert answer.status_code == 200
         assert "access-control-allow-origin" not in answer.headers

@@ -117,10 +117,18 @@ def _check_page(headers: Headers, service: Service) -> None:
     """
     host, origin = headers.get("host", ""), headers.get("origin")
     allowed = service.settings.cors
-    if origin is not None and "*" not in allowed and origin not in allowed and urlsplit(origin).netloc != host:
+    if origin is not None and "*" not in allowed and origin not in allowed and _host(origin) != host:
         raise ApiError(403, "this server does not answer to pages of other origins (--cors allows them)")
     if not service.keys and _is_loopback(service.settings.host) and host and not _is_loopback(_name(host)):
         raise ApiError(403, "without keys, this server answers to localhost alone")
+
+
+def _host(origin: str) -> str | None:
+    """The host and port that an origin names; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:
