@@ -231,7 +231,7 @@ def test_words_and_pictures_come_and_go_back(talking: Served) -> None:
 
 
 def test_a_response_draws_with_the_tool(client: openai.OpenAI, server: Served) -> None:
-    tool: Any = {"type": "image_generation", "seed": 3, "partial_images": 2}
+    tool: Any = {"type": "image_generation", "seed": 3, "action": "generate"}
     asked: Any = {
         "model": "illume",
         "input": "Generate an image of " + PROMPT,
@@ -243,6 +243,7 @@ def test_a_response_draws_with_the_tool(client: openai.OpenAI, server: Served) -
     (call,) = answer.output
     assert call.type == "image_generation_call"
     assert same(opened(str(call.result)), server.illume.draw(PROMPT, seed=3)[0])
+    tool["partial_images"] = 2
     events = list(client.responses.create(stream=True, **asked))
     assert [event.sequence_number for event in events] == list(range(len(events)))
     names = [event.type.removeprefix("response.").removeprefix("image_generation_call.") for event in events]

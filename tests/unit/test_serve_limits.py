@@ -83,6 +83,10 @@ BAD: tuple[tuple[str, Any, int, str], ...] = (
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "guidance_scale": 2.0}, 400, "guidance"),
     ("/v1/responses", {"input": "a" * 301}, 400, "at most 300"),
     ("/v1/responses", {"input": "a", "tools": [{"type": "image_generation", "size": "9x9"}]}, 400, "tools.0.size"),
+    ("/v1/responses", {"input": "a", "tools": [{"type": "image_generation", "model": "gpt-image-1"}]}, 404, "gpt"),
+    ("/v1/responses", {"input": "a", "tools": [{"type": "image_generation", "action": "edit"}]}, 400, "tools.0.action"),
+    ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}],
+                       "tools": [{"type": "image_generation", "action": "generate"}]}, 400, "tools.0.action"),
 )  # fmt: skip
 
 

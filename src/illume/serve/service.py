@@ -113,11 +113,11 @@ class Service:
             raise
         return jobs
 
-    def check_model(self, name: str | None) -> None:
+    def check_model(self, name: str | None, param: str = "model") -> None:
         """ApiError 404 for another model than this one."""
         if name is not None and name != self.settings.name:
             message = f"there is no model {name!r:.100}; this server has {self.settings.name!r}"
-            raise ApiError(404, message, param="model", code="model_not_found")
+            raise ApiError(404, message, param=param, code="model_not_found")
 
     def check_drawing(self, body: Drawing) -> None:
         """ApiError for what cannot be honoured of a request to draw."""
