@@ -192,6 +192,13 @@ def test_more_than_may_wait_are_told_to_come_again(monkeypatch: pytest.MonkeyPat
         until(lambda: quiet(found.service))
 
 
+def test_more_answers_than_are_ever_taken_at_once_are_refused_for_good() -> None:
+    with served(limits=Limits(open=2)) as found, found.http() as http:
+        for path, body in (("images/generations", DRAW), ("chat/completions", shown(data_url(some_picture())))):
+            assert "at most 2" in check_error(http.post(f"/v1/{path}", json={**body, "n": 3}), 400)
+        assert http.post("/v1/images/generations", json={**DRAW, "n": 2}).status_code == 200
+
+
 def test_another_page_may_not_ask_unless_it_is_named() -> None:
     origins = {"https://page.test": 200, "https://other.test": 403, "null": 403}
     with served(cors=("https://page.test",)) as found, found.http() as http:

@@ -129,6 +129,8 @@ class Service:
         """ApiError 400 for more answers than one request may ask for."""
         if n is not None and n > self.limits.n:
             raise bad(f"n: at most {self.limits.n} answers a request", "n")
+        if n is not None and n > self.limits.open:
+            raise bad(f"n: at most {self.limits.open} answers, for so many are taken at once of all requests", "n")
 
     def stream(self, events: AsyncGenerator[bytes, None], jobs: Sequence[Job]) -> EventStream:
         """A streamed answer of jobs; what is left of them when it ends is given up."""
