@@ -20,6 +20,7 @@ from PIL import Image
 from fixtures.serve_command import served_by_command
 from fixtures.serving import Served, data_url, drawer, opened, png, quiet, same, served, some_picture, talker, until
 from fixtures.tiny_model_folder import tiny_illume
+from fixtures.tiny_sessions import session_parts
 from illume.api import Illume
 from illume.generate.coded import Coder
 from illume.generate.engine import Engine
@@ -203,6 +204,24 @@ def test_a_question_about_a_picture_is_answered(client: openai.OpenAI, server: S
     assert words == answer.choices[0].message.content
     assert chunks[-1].usage == answer.usage
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
+
+
+def test_what_of_a_prompt_was_held_already_is_told() -> None:
+    """Asked again, all but the last id: as many as the engine says that it took over."""
+    with served(Illume(session_parts(1))) as found:
+        client, worker = found.client(), found.service.worker
+        said: Any = [{"role": "user", "content": "tell me all about circles and squares"}]
+        told = []
+        for _ in range(2):
+            answer = client.chat.completions.create(model="illume", messages=said, max_tokens=2)
+            assert answer.usage is not None
+            assert answer.usage.prompt_tokens_details is not None
+            told.append((answer.usage.prompt_tokens_details.cached_tokens, worker.load.reused))
+        assert told == [(0, 0), (answer.usage.prompt_tokens - 1, answer.usage.prompt_tokens - 1)]
+        asked: Any = {"model": "illume", "input": said[0]["content"], "max_output_tokens": 2}
+        last: Any = [client.responses.create(**asked), list(client.responses.create(stream=True, **asked))[-1].response]  # type: ignore[union-attr]
+        for one in last:
+            assert one.usage.input_tokens_details.cached_tokens == one.usage.input_tokens - 1
 
 
 def test_words_and_pictures_come_and_go_back(talking: Served) -> None:

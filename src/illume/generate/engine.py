@@ -197,7 +197,7 @@ class Engine:
         self._see(admitted)
         for sequence in admitted:
             sequence.take_forced()
-            self._begin(sequence, sequence.row, sequence.prompt + sequence.unread())
+            sequence.cached = self._begin(sequence, sequence.row, sequence.prompt + sequence.unread())
 
     def _see(self, sequences: Seq[Sequence]) -> None:
         """Read the images that these requests bring; one that several bring is read once."""
@@ -206,14 +206,15 @@ class Engine:
         for sequence in sequences:
             sequence.features |= {image: features[name] for image, name in sequence.shown.items()}
 
-    def _begin(self, sequence: Sequence, row: int, stretch: Stretch) -> None:
-        """Let a row start over with a stretch; of it, it need not read what another row has read already."""
+    def _begin(self, sequence: Sequence, row: int, stretch: Stretch) -> int:
+        """Let a row start over with a stretch; of it, it need not read what another row has read already: how much."""
         marks = marks_of(stretch, sequence.names)
         source, count = (row, 0) if self._runner.strict else self._rows.beginning(marks)
         self._runner.recall(source, row, count)
         self._rows.held[row] = marks[:count]
         self._reused += count
         self._reading[row] = Job(row, stretch, sequence.features, count), marks[count:]
+        return count
 
     def _look_again(self) -> None:
         """Have the images painted that were just drawn, and let the rows read those that are."""

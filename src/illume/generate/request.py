@@ -115,11 +115,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Usage:
-    """How many ids a request took: read (`prompt_ids`), and written as text and as images (frames included)."""
+    """How many ids a request took: read (`prompt_ids`), and written as text and as images (frames included).
+
+    cached_ids: of the prompt's so many did not have to be read, as another row held them.
+    """
 
     prompt_ids: int
     text_ids: int
     image_ids: int
+    cached_ids: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

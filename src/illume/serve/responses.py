@@ -105,8 +105,9 @@ class _Told:
 
     def whole(self, result: Result) -> dict[str, Any]:
         """The response at its end."""
-        counts = answers.counted([self.job], [result.usage]).of_images()
-        counts["input_tokens_details"] |= {"cached_tokens": 0, "cache_write_tokens": 0}
+        took = answers.counted([self.job], [result.usage])
+        counts = took.of_images()
+        counts["input_tokens_details"] |= {"cached_tokens": took.cached, "cache_write_tokens": 0}
         counts["output_tokens_details"] |= {"reasoning_tokens": 0}
         cut = result.finished == "length"
         details = {"reason": "max_output_tokens"} if cut else None
