@@ -90,9 +90,10 @@ def test_on_a_cpu_one_thread_computes(make: Callable[[], Illume], monkeypatch: p
             {"type": "text", "text": PROMPT},
             {"type": "image_url", "image_url": {"url": data_url(some_picture())}},
         ]
-        client.chat.completions.create(
-            model=found.service.settings.name, messages=[{"role": "user", "content": content}]
-        )
+        said: Any = [{"role": "user", "content": content}]
+        client.chat.completions.create(model=found.service.settings.name, messages=said)
+        back = {"role": "assistant", "content": [content[1]]}  # a picture that was not drawn here: it has to be encoded
+        client.chat.completions.create(model=found.service.settings.name, messages=[*said, back, *said], max_tokens=2)
         until(lambda: quiet(found.service))
     assert threads == {"illume-engine"}
 
@@ -103,6 +104,12 @@ def test_the_check_catches_a_second_thread_that_computes(monkeypatch: pytest.Mon
     with served() as found:
         found.client().images.generate(prompt=PROMPT, size="auto")
     assert threads == {"illume-engine", "illume-painter"}
+
+
+def test_the_check_catches_a_second_thread_that_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "compute", lambda self, work: work())
+    with pytest.raises(AssertionError):
+        test_on_a_cpu_one_thread_computes(talker, monkeypatch)
 
 
 def test_drawings_are_those_of_the_model(client: openai.OpenAI, server: Served) -> None:

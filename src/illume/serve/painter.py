@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from PIL import Image
 
@@ -17,8 +17,10 @@ from illume.generate.request import Partial
 from illume.serve.job import Job
 from illume.serve.memory import Memory
 
+T = TypeVar("T")
 # Where tensors are computed: it calls what it is given, in some thread, and returns what came of it.
-Compute: TypeAlias = Callable[[Callable[[], list[Image.Image]]], list[Image.Image]]
+Compute: TypeAlias = Callable[[Callable[[], T]], T]
+Pictures: TypeAlias = list[Image.Image]
 _MOST = 16  # painted together: enough to be quick, few enough not to let a partial picture wait
 
 
@@ -55,7 +57,9 @@ class PaintShop:
     each batch; `compute` has the painting itself done.
     """
 
-    def __init__(self, painter: Painter, memory: Memory, count: Callable[[int], None], compute: Compute) -> None:
+    def __init__(
+        self, painter: Painter, memory: Memory, count: Callable[[int], None], compute: Compute[Pictures]
+    ) -> None:
         self._painter = painter
         self._memory = memory
         self._count = count

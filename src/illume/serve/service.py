@@ -46,9 +46,9 @@ class Service:
         memory = Memory()
         beside = illume.parts.model.embedding.text.device.type != "cpu"  # core/threads.py says why
         self._painting = ThreadPoolExecutor(1, "illume-looking-again") if beside else None
-        self.asker = Asker(illume, memory, settings.limits.pixels)
         self.fetcher = Fetcher(settings.limits.body) if settings.remote_images else None
         self.worker = Worker(self._engine, illume.painter, memory, self.metrics, settings.limits.open, beside=beside)
+        self.asker = Asker(illume, memory, settings.limits.pixels, self.worker.compute)
         self.created = int(time.time())
         self.draining = False
         self.requests = 0  # being answered, of those that may take long
