@@ -63,7 +63,7 @@ class Worker:
         self._working = True
         self._news: list[Action] = []
         self._beside = beside
-        self._shop = PaintShop(painter, memory, metrics.paint_batch.observe, self.compute)
+        self._shop = PaintShop(painter, memory, metrics.paint_batch.observe, self.compute, beside=beside)
         self._thread = threading.Thread(target=self._work, name="illume-engine", daemon=True)
         self._seconds = 1.0  # of an answer, on the average of the last ones
         self.load = self._engine.load
