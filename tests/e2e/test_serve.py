@@ -20,6 +20,7 @@ from PIL import Image
 from fixtures.serve_command import served_by_command
 from fixtures.serving import Served, data_url, drawer, opened, png, quiet, same, served, some_picture, talker, until
 from fixtures.tiny_model_folder import tiny_illume
+from fixtures.tiny_sessions import session_parts
 from illume.api import Illume
 from illume.generate.coded import Coder
 from illume.generate.engine import Engine
@@ -89,9 +90,10 @@ def test_on_a_cpu_one_thread_computes(make: Callable[[], Illume], monkeypatch: p
             {"type": "text", "text": PROMPT},
             {"type": "image_url", "image_url": {"url": data_url(some_picture())}},
         ]
-        client.chat.completions.create(
-            model=found.service.settings.name, messages=[{"role": "user", "content": content}]
-        )
+        said: Any = [{"role": "user", "content": content}]
+        client.chat.completions.create(model=found.service.settings.name, messages=said)
+        back = {"role": "assistant", "content": [content[1]]}  # a picture that was not drawn here: it has to be encoded
+        client.chat.completions.create(model=found.service.settings.name, messages=[*said, back, *said], max_tokens=2)
         until(lambda: quiet(found.service))
     assert threads == {"illume-engine"}
 
@@ -102,6 +104,12 @@ def test_the_check_catches_a_second_thread_that_computes(monkeypatch: pytest.Mon
     with served() as found:
         found.client().images.generate(prompt=PROMPT, size="auto")
     assert threads == {"illume-engine", "illume-painter"}
+
+
+def test_the_check_catches_a_second_thread_that_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "compute", lambda self, work: work())
+    with pytest.raises(AssertionError):
+        test_on_a_cpu_one_thread_computes(talker, monkeypatch)
 
 
 def test_drawings_are_those_of_the_model(client: openai.OpenAI, server: Served) -> None:
@@ -205,6 +213,24 @@ def test_a_question_about_a_picture_is_answered(client: openai.OpenAI, server: S
     assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
 
 
+def test_what_of_a_prompt_was_held_already_is_told() -> None:
+    """Asked again, all but the last id: as many as the engine says that it took over."""
+    with served(Illume(session_parts(1))) as found:
+        client, worker = found.client(), found.service.worker
+        said: Any = [{"role": "user", "content": "tell me all about circles and squares"}]
+        told = []
+        for _ in range(2):
+            answer = client.chat.completions.create(model="illume", messages=said, max_tokens=2)
+            assert answer.usage is not None
+            assert answer.usage.prompt_tokens_details is not None
+            told.append((answer.usage.prompt_tokens_details.cached_tokens, worker.load.reused))
+        assert told == [(0, 0), (answer.usage.prompt_tokens - 1, answer.usage.prompt_tokens - 1)]
+        asked: Any = {"model": "illume", "input": said[0]["content"], "max_output_tokens": 2}
+        last: Any = [client.responses.create(**asked), list(client.responses.create(stream=True, **asked))[-1].response]  # type: ignore[union-attr]
+        for one in last:
+            assert one.usage.input_tokens_details.cached_tokens == one.usage.input_tokens - 1
+
+
 def test_words_and_pictures_come_and_go_back(talking: Served) -> None:
     """An answer of both, whole and streamed alike; in the next turn its pictures are known by their codes."""
     client = talking.client()
@@ -231,7 +257,7 @@ def test_words_and_pictures_come_and_go_back(talking: Served) -> None:
 
 
 def test_a_response_draws_with_the_tool(client: openai.OpenAI, server: Served) -> None:
-    tool: Any = {"type": "image_generation", "seed": 3, "partial_images": 2}
+    tool: Any = {"type": "image_generation", "seed": 3, "action": "generate"}
     asked: Any = {
         "model": "illume",
         "input": "Generate an image of " + PROMPT,
@@ -243,6 +269,7 @@ def test_a_response_draws_with_the_tool(client: openai.OpenAI, server: Served) -
     (call,) = answer.output
     assert call.type == "image_generation_call"
     assert same(opened(str(call.result)), server.illume.draw(PROMPT, seed=3)[0])
+    tool["partial_images"] = 2
     events = list(client.responses.create(stream=True, **asked))
     assert [event.sequence_number for event in events] == list(range(len(events)))
     names = [event.type.removeprefix("response.").removeprefix("image_generation_call.") for event in events]

@@ -17,8 +17,11 @@ FRAME, TWO = ImageFrame(((4, 4),)), ImageFrame(((2, 2), (4, 4)))
     [
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": 1e-300}, "temperature"),
+        ({"temperature": 1e39}, "temperature"),
         ({"top_k": -1}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1e-46}, "top_p"),
         ({"top_p": 1.5}, "top_p"),
     ],
 )

@@ -132,6 +132,16 @@ def test_what_is_taken_over_is_counted() -> None:
     assert engine().load.reused == 0
 
 
+def test_each_answer_tells_what_it_took_over_of_its_prompt() -> None:
+    tested = engine()
+    for request in (ask(seed=2), ask(seed=2), ask("what color?", seed=2), ask(seed=3), draw(seed=1), draw(seed=2)):
+        before = tested.load.reused
+        (result,) = tested.run([request])
+        assert result.usage.cached_ids == min(tested.load.reused - before, result.usage.prompt_ids)
+    assert result.usage.cached_ids > 0
+    assert engine(strict=True).run([ask()])[0].usage.cached_ids == 0
+
+
 def test_answers_from_a_used_engine_are_those_from_a_new_one() -> None:
     asked = [edit(seed=3, guidance=1.5), ask(seed=5), chat(seed=8), draw(seed=1, guidance=2.0)]
     used = engine(rows=4)

@@ -1,11 +1,16 @@
 """Filters are applied once and in order; a row's draw depends on its own logits, seed and step alone."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from torch import Tensor
 
+from illume.core.errors import RequestError
+from illume.generate import sampling as module
 from illume.generate.request import Sampling
 from illume.generate.sampling import keep, keyed_uniform, sample
 
@@ -83,6 +88,65 @@ def test_a_draw_never_takes_an_impossible_column() -> None:
     largest = 1 - 2.0**-23
     for sampling in (Sampling(), Sampling(top_k=3), Sampling(top_k=2, top_p=0.9)):
         assert sample(logits, [sampling] * 2, [0.0, largest]).tolist() == [1, 1]
+
+
+FLOATS = st.floats(-(2.0**100), 2.0**100, width=32) | st.sampled_from([0.0, 1e-45, -1e-45, 1.0, 88.0, -3e33, 3e33])
+UNITS = st.floats(0, 1, width=32, exclude_max=True) | st.sampled_from([0.0, 1 - 2.0**-23])
+
+
+def check_a_column_comes(logits: list[float], values: dict[str, Any], uniform: float) -> None:
+    """Of every setting that is taken a column comes that is there and can be, whatever the logits are."""
+    try:
+        sampling = Sampling(**values)
+    except RequestError:
+        return
+    given = torch.tensor([logits, logits])
+    for strict in (False, True):
+        chosen = sample(given, [sampling] * 2, [uniform, 0.0], strict=strict).tolist()
+        assert all(0 <= column < len(logits) for column in chosen)
+        assert chosen[1] == chosen[0] or sampling.temperature != 0
+        probabilities, columns = keep(given, [sampling] * 2, strict=strict)
+        assert probabilities.isfinite().all()
+        assert (probabilities.sum(-1) > 0).all(), "no column is left"
+        if columns is not None:
+            assert (probabilities[:, 0] > 0).all(), "the likeliest is left out"
+
+
+@given(
+    st.lists(FLOATS, min_size=1, max_size=6),
+    st.fixed_dictionaries(
+        {"temperature": st.floats(0, allow_nan=False), "top_k": st.integers(0, 9), "top_p": st.floats(0, 1)}
+    ),
+    UNITS,
+)
+@example([0.0, 1.0], {"temperature": 1e-300}, 0.5)
+@example([0.0, 1.0], {"temperature": 1e-4}, 0.5)
+@example([3e30, -3e30], {"temperature": 1e-4}, 0.5)
+@example([3e30, -3e30], {"temperature": 1e4}, 0.5)
+@example([0.0, 1.0], {"temperature": 1e300}, 0.5)
+@example([0.0, 1.0], {"top_p": 1e-46}, 0.5)
+@example([0.0, 1.0], {"top_p": 1e-9}, 1 - 2.0**-23)
+def test_of_any_setting_that_is_taken_a_column_comes(logits: list[float], values: Any, uniform: float) -> None:
+    check_a_column_comes(logits, values, uniform)
+
+
+def test_the_check_catches_settings_that_become_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sampling, "__post_init__", lambda self: None)
+    with pytest.raises(AssertionError):
+        check_a_column_comes([0.0, 1.0], {"temperature": 1e-300}, 0.5)
+
+
+def test_the_likeliest_is_kept_even_where_top_p_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_limit", lambda top_p: 0.0)
+    assert sample(torch.tensor([[0.0, 2.0, 1.0]]), [Sampling(top_p=0.5)], [0.9]).tolist() == [1]
+
+
+def test_logits_that_are_no_numbers_cost_no_other_row() -> None:
+    logits = torch.tensor([[float("nan")] * 3, [float("-inf"), 0.0, float("-inf")]])
+    for sampling in (Sampling(), Sampling(top_k=2), Sampling(top_p=0.5)):
+        first, second = sample(logits, [sampling] * 2, [0.5, 0.5]).tolist()
+        assert 0 <= first < 3
+        assert second == 1
 
 
 def test_batch_mates_change_nothing() -> None:

@@ -15,6 +15,7 @@ from fixtures.tiny_drawing import LARGE, ask, draw, edit, engine, tiny_model
 from fixtures.tiny_model_folder import tiny_illume
 from illume.core.errors import ModelError, UsageError
 from illume.generate.forward import Forward, Head
+from illume.generate.runner import Runner
 from illume.generate.steps import Decode, Recorded
 from illume.generate.tier import TIERS, Tier, pick_tier
 from illume.models.decoder import DecoderConfig
@@ -98,25 +99,36 @@ def trained(model: Unified) -> Unified:
     return model
 
 
-def check_engine_follows_its_model() -> None:
+def check_engine_follows_its_model(strict: bool = False) -> None:
     model = copy.deepcopy(tiny_model())
-    tested = engine(rows=4, model=model)
-    before = tested.run([draw(seed=1), draw(seed=2)])
+    requests = [draw(seed=1), draw(seed=2), ask(seed=1), edit(seed=2)]
+    tested = engine(rows=4, model=model, strict=strict)
+    before = tested.run(requests)
     trained(model)
-    after, fresh = (
-        tested.run([draw(seed=1), draw(seed=2)]),
-        engine(rows=4, model=model).run([draw(seed=1), draw(seed=2)]),
-    )
+    after, fresh = tested.run(requests), engine(rows=4, model=model, strict=strict).run(requests)
     assert [one.ids for one in after] == [one.ids for one in fresh]
     assert [one.ids for one in after] != [one.ids for one in before]
 
 
-def test_an_engine_follows_a_model_that_is_trained_between_requests() -> None:
-    check_engine_follows_its_model()
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_engine_follows_a_model_that_is_trained_between_requests(strict: bool) -> None:
+    check_engine_follows_its_model(strict)
 
 
 def test_the_check_catches_an_engine_that_keeps_old_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("illume.generate.runner.Runner.follow", lambda self: False)
+    with pytest.raises(AssertionError):
+        check_engine_follows_its_model()
+
+
+def test_the_check_catches_an_engine_that_remembers_what_old_weights_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    follow = Runner.follow
+
+    def forgetful(runner: Runner) -> bool:  # the weights, but not that they are others
+        follow(runner)
+        return False
+
+    monkeypatch.setattr(Runner, "follow", forgetful)
     with pytest.raises(AssertionError):
         check_engine_follows_its_model()
 

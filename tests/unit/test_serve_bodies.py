@@ -32,6 +32,51 @@ def connected(server: Served) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 10)
 
 
+def statuses(*lines: socket.socket) -> list[bytes]:
+    return [line.recv(4000)[9:12] for line in lines]
+
+
+def stalled(server: Served, number: int) -> list[socket.socket]:
+    """So many clients that send the half of a request, and then nothing."""
+    lines = [connected(server) for _ in range(number)]
+    for line in lines:
+        line.sendall(head("/v1/images/generations", "application/json", 100) + b'{"prompt"')
+    until(lambda: server.service.requests == number)
+    return lines
+
+
+def check_stalled_bodies_block_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there may be stall: who comes after a moment is answered, and the first of them gives way."""
+    monkeypatch.setattr(bodies, "_SILENCE", 0.2)
+    with served(limits=Limits(open=2, uploads=3, upload_seconds=20.0)) as server, server.http() as http:
+        lines = stalled(server, 3)
+        until(lambda: http.post("/v1/images/generations", json={"prompt": "a"}).status_code == 200, 5.0)
+        assert server.service.requests == 2
+        assert statuses(lines[0]) == [b"408"]
+        for line in lines:
+            line.close()
+
+
+def test_bodies_that_stall_block_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_stalled_bodies_block_nobody(monkeypatch)
+
+
+def test_the_check_catches_bodies_that_keep_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies.Body, "give_up", lambda self: None)
+    with pytest.raises(AssertionError):
+        check_stalled_bodies_block_nobody(monkeypatch)
+
+
+def test_more_bodies_than_may_come_at_once_are_refused() -> None:
+    with served(limits=Limits(uploads=3)) as server, server.http() as http:
+        lines = stalled(server, 3)
+        answer = http.post("/v1/images/generations", json={"prompt": "a"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert answer.json()["error"]["code"] == "too_many_requests"
+        for line in lines:
+            line.close()
+
+
 def head(path: str, kind: str, length: int | None, more: str = "") -> bytes:
     size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n{size}\r\n{more}\r\n".encode()

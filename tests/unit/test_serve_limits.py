@@ -83,6 +83,10 @@ BAD: tuple[tuple[str, Any, int, str], ...] = (
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "guidance_scale": 2.0}, 400, "guidance"),
     ("/v1/responses", {"input": "a" * 301}, 400, "at most 300"),
     ("/v1/responses", {"input": "a", "tools": [{"type": "image_generation", "size": "9x9"}]}, 400, "tools.0.size"),
+    ("/v1/responses", {"input": "a", "tools": [{"type": "image_generation", "model": "gpt-image-1"}]}, 404, "gpt"),
+    ("/v1/responses", {"input": "a", "tools": [{"type": "image_generation", "action": "edit"}]}, 400, "tools.0.action"),
+    ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}],
+                       "tools": [{"type": "image_generation", "action": "generate"}]}, 400, "tools.0.action"),
 )  # fmt: skip
 
 
@@ -188,6 +192,13 @@ def test_more_than_may_wait_are_told_to_come_again(monkeypatch: pytest.MonkeyPat
         until(lambda: quiet(found.service))
 
 
+def test_more_answers_than_are_ever_taken_at_once_are_refused_for_good() -> None:
+    with served(limits=Limits(open=2)) as found, found.http() as http:
+        for path, body in (("images/generations", DRAW), ("chat/completions", shown(data_url(some_picture())))):
+            assert "at most 2" in check_error(http.post(f"/v1/{path}", json={**body, "n": 3}), 400)
+        assert http.post("/v1/images/generations", json={**DRAW, "n": 2}).status_code == 200
+
+
 def test_another_page_may_not_ask_unless_it_is_named() -> None:
     origins = {"https://page.test": 200, "https://other.test": 403, "null": 403}
     with served(cors=("https://page.test",)) as found, found.http() as http:
@@ -206,7 +217,8 @@ def test_another_page_may_not_ask_unless_it_is_named() -> None:
 
 def test_no_page_may_ask_where_none_is_named() -> None:
     with served() as found, found.http() as http:
-        check_error(http.get("/v1/models", headers={"origin": "https://other.test"}), 403)
+        for origin in ("https://other.test", "null", "http://[", "http://[::1", "//", "\x7f"):
+            check_error(http.get("/v1/models", headers={"origin": origin}), 403)
         answer = http.get("/v1/models", headers={"origin": found.url})
         assert answer.status_code == 200
         assert "access-control-allow-origin" not in answer.headers

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fixtures.serving import Served, data_url, png, served, some_picture
 from illume.generate.engine import Engine
-from illume.serve import logs
+from illume.serve import images, logs
 
 SECRET = "violet elephants"
 
@@ -110,6 +110,47 @@ def test_a_request_is_a_line_with_its_id_key_and_usage(logged: io.StringIO) -> N
                              "image": details["image_tokens"]}  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"])
     assert (other["path"], other["status"]) == ("other", 404)
+
+
+def broken(*_: Any) -> Any:
+    raise ValueError(SECRET)
+
+
+def check_a_failure_is_told_by_request_id(
+    logged: io.StringIO, owner: Any, name: str, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told that the log says why, by the request id, finds it there."""
+    with served() as found, found.http() as http:
+        monkeypatch.setattr(found.illume.painter if owner is None else owner, name, broken)
+        answer = http.post("/v1/images/generations", json={"prompt": SECRET, "stream": stream})
+    assert "its log says why, by the request id" in answer.text
+    told = [line for line in lines(logged) if line["level"] == "error" and line.get("error") == "ValueError"]
+    assert told
+    for line in told:
+        assert answer.headers["x-request-id"] in (line.get("request_id"), *line.get("request_ids", ()))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Engine, "add"), (Engine, "step"), (None, "painted"), (images, "_event"), (images, "as_base64")]
+)
+def test_what_fails_is_told_by_request_id(
+    logged: io.StringIO, owner: Any, name: str, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if stream or name != "_event":
+        check_a_failure_is_told_by_request_id(logged, owner, name, stream, monkeypatch)
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Engine, "add"), (None, "painted"), (images, "as_base64")])
+def test_the_check_catches_failures_without_an_id(
+    logged: io.StringIO, owner: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = logs.event
+    monkeypatch.setattr(
+        logs, "event", lambda *given, **fields: event(*given, **(fields | {"request_id": None, "request_ids": ()}))
+    )
+    with pytest.raises(AssertionError):
+        check_a_failure_is_told_by_request_id(logged, owner, name, True, monkeypatch)
 
 
 def figures(found: Served) -> dict[str, float]:

@@ -120,6 +120,8 @@ UNKEPT: tuple[tuple[type[BaseModel], dict[str, Any], str], ...] = (
     (ImageGeneration, {"n": 11}, "n:"),
     (ImageGeneration, {"seed": -1}, "seed"),
     (ImageGeneration, {"temperature": float("nan")}, "temperature"),
+    (ImageGeneration, {"temperature": 1e-300}, "temperature"),
+    (ImageGeneration, {"top_p": 1e-46}, "top_p"),
     (ImageEdit, {"input_fidelity": "high"}, "input_fidelity"),
     (ChatCompletion, {"stop": ["."]}, "stop"),
     (ChatCompletion, {"logprobs": True}, "logprobs"),
@@ -129,6 +131,10 @@ UNKEPT: tuple[tuple[type[BaseModel], dict[str, Any], str], ...] = (
     (ChatCompletion, {"store": True}, "store"),
     (ChatCompletion, {"modalities": ["audio"]}, "modalities"),
     (ChatCompletion, {"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens"),
+    (ChatCompletion, {"modalities": ["image"], "max_tokens": 8}, "max_tokens"),
+    (ChatCompletion, {"modalities": ["image"], "max_completion_tokens": 8}, "max_completion_tokens"),
+    (ChatCompletion, {"output_format": "webp"}, "output_format"),
+    (ChatCompletion, {"modalities": ["text"], "output_compression": 100}, "output_compression"),
     (ChatCompletion, {"messages": []}, "messages"),
     (ChatCompletion, {"messages": [{"role": "assistant", "content": "a"}]}, "messages"),
     (ResponseCreation, {"previous_response_id": "resp_1"}, "previous_response_id"),
@@ -136,6 +142,12 @@ UNKEPT: tuple[tuple[type[BaseModel], dict[str, Any], str], ...] = (
     (ResponseCreation, {"tools": [{"type": "web_search"}]}, "tools"),
     (ResponseCreation, {"tool_choice": "required"}, "tool_choice"),
     (ResponseCreation, {"tools": [{"type": "image_generation", "seed": 1}], "seed": 2}, "seed"),
+    (ResponseCreation, {"tools": [{"type": "image_generation", "partial_images": 2}]}, "stream=true"),
+    (
+        ResponseCreation,
+        {"tools": [{"type": "image_generation"}], "tool_choice": "required", "max_output_tokens": 8},
+        "max_output_tokens",
+    ),
 )
 
 
@@ -154,6 +166,9 @@ DEFAULTS: tuple[tuple[type[BaseModel], dict[str, Any]], ...] = (
     (ImageGeneration, {"stream": True, "partial_images": "rows", "negative_prompt": ""}),
     (ChatCompletion, {"tools": [], "frequency_penalty": 0, "presence_penalty": 0.0, "logprobs": False, "stop": None}),
     (ChatCompletion, {"metadata": {"a": "b"}, "service_tier": "auto", "store": False, "parallel_tool_calls": True}),
+    (ChatCompletion, {"modalities": ["image"], "output_format": "webp", "output_compression": 50}),
+    (ChatCompletion, {"modalities": ["image", "text"], "output_format": "png", "max_tokens": 8}),
+    (ResponseCreation, {"tools": [{"type": "image_generation", "partial_images": 0}], "max_output_tokens": 8}),
     (ResponseCreation, {"store": False, "include": [], "truncation": "disabled", "tool_choice": "auto"}),
 )
 

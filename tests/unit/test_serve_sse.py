@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.serve.errors import ApiError, ClientGoneError
+from illume.serve.sending import paced
 from illume.serve.sse import EventStream, spelt, while_there
 
 TEXT = st.text(max_size=40) | st.sampled_from(["\n\ndata: x", "\r\n", "\u2028", "event: a", "\ud800"])
@@ -26,9 +27,8 @@ def test_no_text_ends_an_event_early(text: str) -> None:
 class Client:
     """The other end of an ASGI connection."""
 
-    def __init__(self, leaves: asyncio.Event | None = None, slow: bool = False) -> None:
+    def __init__(self, leaves: asyncio.Event | None = None) -> None:
         self.leaves = leaves or asyncio.Event()
-        self.slow = slow
         self.got = b""
 
     async def receive(self) -> dict[str, Any]:
@@ -36,14 +36,14 @@ class Client:
         return {"type": "http.disconnect"}
 
     async def send(self, message: dict[str, Any]) -> None:
-        if self.slow and message["type"] == "http.response.body":
-            await asyncio.sleep(60)
         self.got += message.get("body", b"")
 
 
-async def stream(client: Client, events: AsyncGenerator[bytes, None], closed: list[int], **times: float) -> None:
-    times = {"send_seconds": 5.0, "beat_seconds": 5.0} | times
-    await EventStream(events, lambda: closed.append(1), **times)({"type": "http"}, client.receive, client.send)
+async def stream(
+    client: Client, events: AsyncGenerator[bytes, None], closed: list[int], send_seconds: float = 5.0, beat: float = 5.0
+) -> None:
+    answer = EventStream(events, lambda: closed.append(1), beat)
+    await answer({"type": "http"}, client.receive, paced(client.send, send_seconds))  # type: ignore[arg-type]
 
 
 async def endless(until: list[str]) -> AsyncGenerator[bytes, None]:
@@ -95,10 +95,15 @@ def test_the_check_catches_a_stream_that_does_not_listen() -> None:
         check_leaving_ends_it(deaf)
 
 
-def test_a_client_that_takes_nothing_in_has_left() -> None:
-    closed: list[int] = []
+def test_a_stream_ends_when_its_client_takes_nothing_in() -> None:
+    client, closed = Client(), []
+
+    async def never(message: dict[str, Any]) -> None:
+        await asyncio.sleep(60)
+
+    client.send = never  # type: ignore[method-assign]
     with pytest.raises(ClientGoneError):
-        asyncio.run(stream(Client(slow=True), some(b"a"), closed, send_seconds=0.01))
+        asyncio.run(stream(client, some(b"a"), closed, send_seconds=0.01))
     assert closed == [1]
 
 
@@ -153,7 +158,7 @@ def test_a_silent_stream_says_that_it_is_alive() -> None:
         yield b"data: late\n\n"
 
     client = Client()
-    asyncio.run(stream(client, silent(), [], beat_seconds=0.01))
+    asyncio.run(stream(client, silent(), [], beat=0.01))
     assert client.got.startswith(b": waiting\n\n")
     assert client.got.endswith(b"data: late\n\n")
 

@@ -3,7 +3,8 @@
 import asyncio
 import ipaddress
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from illume.serve import urls
+from fixtures.serving import Served, data_url, png, served, some_picture
+from illume.serve import conversation, urls
 from illume.serve.urls import Fetcher, FetchError, is_public
 
 PRIVATE = (
@@ -231,3 +233,62 @@ def test_an_error_does_not_tell_what_lies_behind(elsewhere: Elsewhere) -> None:
             elsewhere.fetch(path, host=host)
         said.add(caught.value.message)
     assert len(said) == 1
+
+
+# A server that fetches
+
+
+@contextmanager
+def fetching(pictures: Mapping[str, bytes], size: int) -> Iterator[tuple[Served, Elsewhere]]:
+    """A server with remote images, of so many bytes a request, and one that has these."""
+    there = Elsewhere({path: (200, {}, data) for path, data in pictures.items()})
+    threading.Thread(target=there.http.serve_forever, daemon=True).start()
+    try:
+        with served(remote_images=True) as found:
+            found.service.fetcher = there.fetcher(size=size)
+            yield found, there
+    finally:
+        there.http.shutdown()
+        there.http.server_close()
+
+
+def shown(there: Elsewhere, *paths: str) -> dict[str, Any]:
+    urls = [path if ":" in path else f"http://pictures.test:{there.port}{path}" for path in paths]
+    parts: list[Any] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {"messages": [{"role": "user", "content": [*parts, {"type": "text", "text": "?"}]}], "max_tokens": 2}
+
+
+def test_a_picture_from_elsewhere_is_read_like_the_same_one_sent() -> None:
+    picture = some_picture()
+    with fetching({"/a.png": png(picture)}, 10_000) as (found, there), found.http() as http:
+        given, fetched = (
+            http.post("/v1/chat/completions", json=shown(there, url)).json() for url in (data_url(picture), "/a.png")
+        )
+        assert given["choices"] == fetched["choices"]
+        answer = http.post("/v1/chat/completions", json=shown(there, f"http://inside.test:{there.port}/a.png"))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "image_not_fetched")
+        assert there.asked == [f"pictures.test:{there.port}"]
+
+
+def check_images_share_their_bytes() -> None:
+    """Two that are together larger than one may be: each by itself is fetched, both are not; data URLs cost nothing."""
+    file = png(some_picture())
+    with fetching({"/a.png": file, "/b.png": file}, 2 * len(file) - 1) as (found, there), found.http() as http:
+        for path in ("/a.png", "/b.png"):
+            body = shown(there, path, data_url(some_picture()))
+            assert http.post("/v1/chat/completions", json=body).status_code == 200
+        answer = http.post("/v1/chat/completions", json=shown(there, "/a.png", "/b.png"))
+        assert answer.status_code == 422
+        error = answer.json()["error"]
+        assert (error["code"], error["param"]) == ("image_not_fetched", "messages.0.content.1.image_url")
+        assert "left" in error["message"]
+
+
+def test_the_images_of_a_request_share_their_bytes() -> None:
+    check_images_share_their_bytes()
+
+
+def test_the_check_catches_a_limit_for_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "replace", lambda fetcher, size: fetcher)
+    with pytest.raises(AssertionError):
+        check_images_share_their_bytes()

@@ -42,4 +42,5 @@ def couple(
 def draw(distribution: Float[Tensor, "n v"], uniforms: Float[Tensor, "n k"]) -> Int[Tensor, "n k"]:
     """So many columns of each distribution by its inverse, `uniforms` in [0, 1) a number for each."""
     cumulative = distribution.cumsum(-1)
-    return torch.searchsorted(cumulative, uniforms * cumulative[:, -1:], right=True)
+    columns = torch.searchsorted(cumulative, uniforms * cumulative[:, -1:], right=True)
+    return columns.clamp(max=cumulative.shape[-1] - 1)  # what is no distribution costs its own row, no other

@@ -191,7 +191,8 @@ class Engine:
         """Give rows to waiting requests, first come first served, and let them begin to read."""
         admitted = []
         if self._waiting and not self._live and self._runner.follow():
-            self._rows = Rows(self._runner.rows)  # what rows hold is of other weights
+            self._rows = Rows(self._runner.rows)  # what rows hold is of other weights, and what was seen too
+            self._seen = Seen(self._runner)
         while self._waiting and self._waiting[0].rows <= self._rows.free:
             sequence = self._waiting.popleft()
             self._live[sequence.key] = sequence
@@ -202,7 +203,7 @@ class Engine:
         self._see(admitted)
         for sequence in admitted:
             sequence.take_forced()
-            self._begin(sequence, sequence.row, sequence.prompt + sequence.unread())
+            sequence.cached = self._begin(sequence, sequence.row, sequence.prompt + sequence.unread())
 
     def _see(self, sequences: Seq[Sequence]) -> None:
         """Read the images that these requests bring; one that several bring is read once."""
@@ -211,14 +212,15 @@ class Engine:
         for sequence in sequences:
             sequence.features |= {image: features[name] for image, name in sequence.shown.items()}
 
-    def _begin(self, sequence: Sequence, row: int, stretch: Stretch) -> None:
-        """Let a row start over with a stretch; of it, it need not read what another row has read already."""
+    def _begin(self, sequence: Sequence, row: int, stretch: Stretch) -> int:
+        """Let a row start over with a stretch; of it, it need not read what another row has read already: how much."""
         marks = marks_of(stretch, sequence.names)
         source, count = (row, 0) if self._runner.strict else self._rows.beginning(marks)
         self._runner.recall(source, row, count)
         self._rows.held[row] = marks[:count]
         self._reused += count
         self._reading[row] = Job(row, stretch, sequence.features, count), marks[count:]
+        return count
 
     def _look_again(self) -> None:
         """Have the images painted that were just drawn, and let the rows read those that are."""

@@ -28,6 +28,9 @@ def name_of(pixels: Pixels) -> str:
     return hashlib.blake2b(values.tobytes(), digest_size=16, person=repr(values.shape).encode()[:16]).hexdigest()
 
 
+LEAST_TEMPERATURE, MOST_TEMPERATURE, LEAST_TOP_P = 1e-4, 1e4, 1e-9  # in float32, logits over these are still numbers
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How one id is drawn: `temperature` (0: the likeliest), then `top_k` (0: off), then `top_p` (1: off)."""
@@ -37,12 +40,15 @@ class Sampling:
     top_p: Number = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise RequestError(f"temperature must be a number of at least 0, not {self.temperature}")
+        if self.temperature != 0 and not LEAST_TEMPERATURE <= self.temperature <= MOST_TEMPERATURE:
+            raise RequestError(
+                f"temperature must be 0 (the likeliest) or a number from {LEAST_TEMPERATURE:g} to "
+                f"{MOST_TEMPERATURE:g}, not {self.temperature}"
+            )
         if self.top_k < 0:
             raise RequestError(f"top_k must be at least 0 (0 switches it off), not {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise RequestError(f"top_p must be above 0 and at most 1 (1 switches it off), not {self.top_p}")
+        if not LEAST_TOP_P <= self.top_p <= 1:
+            raise RequestError(f"top_p must be from {LEAST_TOP_P:g} to 1 (1 switches it off), not {self.top_p}")
 
 
 GREEDY = Sampling(temperature=0.0)
@@ -109,11 +115,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Usage:
-    """How many ids a request took: read (`prompt_ids`), and written as text and as images (frames included)."""
+    """How many ids a request took: read (`prompt_ids`), and written as text and as images (frames included).
+
+    cached_ids: of the prompt's so many did not have to be read, as another row held them.
+    """
 
     prompt_ids: int
     text_ids: int
     image_ids: int
+    cached_ids: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

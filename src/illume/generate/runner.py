@@ -103,6 +103,7 @@ class Runner:
             stride=None if tier is None else STRIDE,
         )
         self.steps = None if tier is None else Steps(model, tier, self.cache, drafts)
+        self._versions = _versions(model)
         dtype = self.dtype if tier is None else tier.dtype
         self.hidden = torch.zeros(rows, config.width, dtype=dtype, device=self.device)
 
@@ -126,7 +127,11 @@ class Runner:
 
     def follow(self) -> bool:
         """Take over what has changed in the model's weights; whether anything has. Not while a row is in use."""
-        return self.steps is not None and self.steps.follow()
+        before, self._versions = self._versions, _versions(self.model)
+        changed = self._versions != before
+        if changed and self.steps is not None:
+            self.steps.lay_out()
+        return changed
 
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Have all steps compiled, or recorded, that may be asked for; which one is next, is told."""
@@ -249,6 +254,11 @@ class Runner:
     def logits_of(self, hidden: Float[Tensor, "b d"], ids: range) -> Float[Tensor, "b v"]:
         """Logits of a run of ids in any states that a forward has shown."""
         return (self.model.head if self.steps is None else self.steps).logits(hidden, ids)
+
+
+def _versions(model: Unified) -> list[tuple[int, int]]:
+    """Other numbers once a weight has changed; those made in inference mode have none."""
+    return [(id(one), 0 if one.is_inference() else one._version) for one in model.parameters()]
 
 
 def _padded(row: list, width: int, value: object) -> list:

@@ -48,6 +48,7 @@ def sample(
     uniform = torch.tensor(uniforms, dtype=torch.float32, device=logits.device)[:, None]
     cumulative = probabilities.cumsum(-1)
     choice = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+    choice = choice.clamp(max=cumulative.shape[-1] - 1)  # logits that are no numbers cost their own row, no other
     choice = choice[:, 0] if columns is None else columns.gather(-1, choice)[:, 0]
     greedy = [one.temperature == 0 for one in samplings]
     return torch.where(torch.tensor(greedy, device=logits.device), logits.argmax(-1), choice) if any(greedy) else choice
@@ -72,6 +73,7 @@ def keep(
     probabilities = values.softmax(-1)
     if any(one.top_p < 1 for one in samplings):
         before = probabilities.cumsum(-1) - probabilities
+        before[:, 0] = -1.0  # the likeliest stays, however small top_p is as a float32
         # a row without a limit keeps all, also where rounding makes its mass reach 1 too early
         probabilities = probabilities.where(before < _each(logits, [_limit(one.top_p) for one in samplings]), 0.0)
     return probabilities, columns

@@ -114,7 +114,7 @@ class Walk:
 
 class Sequence:
     """One request and its answer so far. `row` is its row of the batch, `twin` an image's unconditional one; the first
-    `fed` of the written ids were taken in by the row."""
+    `fed` of the written ids were taken in by the row, which found `cached` positions of its beginning in another."""
 
     def __init__(self, key: Key, request: Request, walk: Walk) -> None:
         """RequestError where an image of the messages has no pixels; FormatError where they cannot be written."""
@@ -128,7 +128,7 @@ class Sequence:
         self.stream = seed_of("answer", request.seed)
         self.row = self.twin = -1
         self.twinned = False
-        self.fed = 0
+        self.fed = self.cached = 0
         self.text_ids = self.image_ids = self.num_images = 0
         self.said = ""  # before the last image
         self.words: list[int] = []  # since
@@ -275,7 +275,7 @@ class Sequence:
         return Partial(self.num_images, self.frame, codes, rows, sum(grid[0] for grid in grids))
 
     def _usage(self) -> Usage:
-        return Usage(len(self.prompt), self.text_ids, self.image_ids)
+        return Usage(len(self.prompt), self.text_ids, self.image_ids, min(self.cached, len(self.prompt)))
 
     def result(self, finished: Literal["end", "length"]) -> Result:
         """The answer as it stands."""

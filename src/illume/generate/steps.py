@@ -60,18 +60,12 @@ class Steps:
         rows, device = len(cache.lengths), cache.kept[0].device
         vectors = torch.arange(rows * 2 * self.groups, device=device) * (cache.length + 1)
         self.offsets = vectors.view(rows, 1, -1)
-        self._versions: list[tuple[int, int]] = []
-        self.follow()
+        self.lay_out()
 
-    def follow(self) -> bool:
-        """Lay the weights out anew if the model's have changed since, as they do while it trains; whether they had."""
-        versions = [(id(one), 0 if one.is_inference() else one._version) for one in self.model.parameters()]
-        if versions == self._versions:
-            return False
-        self._versions = versions
+    def lay_out(self) -> None:
+        """Take the weights as they are now."""
         self.forward = Forward(self.model, self.tier, self.cache.length)
         self._decode = _decoder(Decode(self.forward, self.groups), self.tier)
-        return True
 
     def __call__(
         self,

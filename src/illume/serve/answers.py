@@ -32,12 +32,14 @@ class Whole:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a request took: ids read, of them those of images; ids written as text and as images."""
+    """What a request took: ids read, of them those of images; ids written as text and as images. `cached`: of those
+    read so many were held already, for each of its answers."""
 
     prompt: int
     prompt_images: int
     text: int
     images: int
+    cached: int
 
     def details(self) -> tuple[dict[str, int], dict[str, int]]:
         """Of the prompt and of the answers: how many are of text, and how many of images."""
@@ -62,7 +64,7 @@ class Counts:
         output = self.text + self.images
         return {
             "prompt_tokens": self.prompt,
-            "prompt_tokens_details": {"cached_tokens": 0, **read},
+            "prompt_tokens_details": {"cached_tokens": self.cached, **read},
             "completion_tokens": output,
             "completion_tokens_details": {"reasoning_tokens": 0, **written},
             "total_tokens": self.prompt + output,
@@ -77,6 +79,7 @@ def counted(jobs: Sequence[Job], usages: Sequence[Usage]) -> Counts:
         first.image_ids,
         sum(usage.text_ids for usage in usages),
         sum(usage.image_ids for usage in usages),
+        min(usage.cached_ids for usage in usages),
     )
 
 

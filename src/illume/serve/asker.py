@@ -6,6 +6,7 @@ It does not know HTTP, nor how an order is carried out. All of it may take a whi
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -22,7 +23,8 @@ from illume.serve import pictures
 from illume.serve.conversation import File, Turn
 from illume.serve.errors import ApiError, bad
 from illume.serve.job import Order
-from illume.serve.memory import Memory
+from illume.serve.memory import Codes, Memory
+from illume.serve.painter import Compute
 from illume.serve.pictures import Format
 from illume.serve.schema import Drawing, ImageEdit, ImageGeneration, Sampling
 from illume.serve.schema import File as FileFields
@@ -33,12 +35,14 @@ _SEEDS = 2**32
 
 
 class Asker:
-    """Makes orders for a model. `memory` knows drawings that come back."""
+    """Makes orders for a model. `memory` knows drawings that come back; `compute` has tensors computed where that may
+    be done."""
 
-    def __init__(self, illume: Illume, memory: Memory, max_pixels: int) -> None:
+    def __init__(self, illume: Illume, memory: Memory, max_pixels: int, compute: Compute[Codes]) -> None:
         self.illume = illume
         self.memory = memory
         self._max_pixels = max_pixels
+        self._compute = compute
         self._coder = Coder(illume.parts.tokenizer)
 
     @property
@@ -136,7 +140,8 @@ class Asker:
         frame = self.illume.frame
         if turn.role != "assistant":
             return ImagePart(frame, image=name)
-        return ImagePart(frame, self.memory.find(picture, frame) or self._coder(pixels[name]), image=name)
+        codes = self.memory.find(picture, frame) or self._compute(partial(self._coder, pixels[name]))
+        return ImagePart(frame, codes, image=name)
 
     def _image_ids(self, messages: Sequence[Message]) -> int:
         """How many ids of a prompt stand for images: their codes or slots, and the markers around them."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from starlette.datastructures import Headers
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from illume.serve.errors import ApiError, ClientGoneError
 from illume.serve.settings import Limits
 
+_SILENCE = 1.0  # seconds after which a body that is silent may have to make room for another
 _PAUSE = 2.0  # seconds: who sends nothing for so long after a refusal has read it
 
 
@@ -19,10 +21,29 @@ class Bodies:
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app = app
         self.limits = limits
+        self._coming: set[Body] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. ApiError 413 or 408 is raised where its body is read, ClientGoneError if it breaks off."""
-        body = Body(receive, self.limits)
+        """Answer a request. ApiError 413 or 408 is raised where its body is read, ClientGoneError if it breaks off,
+        429 if too many others are coming."""
+        body = Body(receive, self.limits, self._coming.discard)
+        self._enter(body)
+        try:
+            await self._answer(body, scope, send)
+        finally:
+            self._coming.discard(body)
+
+    def _enter(self, body: "Body") -> None:
+        """Count a body. Where there are too many, the one that has been silent longest makes room for it."""
+        if len(self._coming) >= self.limits.uploads:
+            stalled = min(self._coming, key=lambda one: one.heard)
+            if time.monotonic() - stalled.heard < _SILENCE:
+                raise ApiError(429, "too many requests are being read; try again", headers={"Retry-After": "1"})
+            stalled.give_up()
+            self._coming.discard(stalled)
+        self._coming.add(body)
+
+    async def _answer(self, body: "Body", scope: Scope, send: Send) -> None:
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > self.limits.body:
             await body.too_large().response()(scope, body.receive, body.lingering(send))
@@ -33,11 +54,14 @@ class Bodies:
 
 
 class Body:
-    """One body as it arrives."""
+    """One body as it arrives. `heard`: when something of it came last; `ended` is called when all of it has."""
 
-    def __init__(self, receive: Receive, limits: Limits) -> None:
+    def __init__(self, receive: Receive, limits: Limits, ended: "Callable[[Body], None]") -> None:
         self.broken_off = False
+        self.heard = time.monotonic()
         self._receive = receive
+        self._ended = ended
+        self._waiting: asyncio.Timeout | None = None
         self._most = limits.body
         self._until = time.monotonic() + limits.upload_seconds
         self._size = 0
@@ -58,6 +82,12 @@ class Body:
         if self._size > self._most:
             raise self.too_large()
         return message
+
+    def give_up(self) -> None:
+        """Wait for it no longer: its time is over."""
+        self._until = 0.0
+        if self._waiting is not None:
+            self._waiting.reschedule(0.0)
 
     def too_large(self) -> ApiError:
         """A refusal after which the connection is closed."""
@@ -91,8 +121,14 @@ class Body:
                 await self._next(min(_PAUSE, self._left))
 
     async def _next(self, seconds: float) -> Message:
-        async with asyncio.timeout(seconds):
-            message = await self._receive()
+        try:
+            async with asyncio.timeout(seconds) as self._waiting:
+                message = await self._receive()
+        finally:
+            self._waiting = None
+        self.heard = time.monotonic()
         self._size += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
+        if self._whole:
+            self._ended(self)
         return message

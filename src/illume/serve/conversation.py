@@ -4,7 +4,7 @@ It does not know which endpoint was asked, nor what a model makes of it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from illume.serve import pictures
@@ -76,14 +76,27 @@ def check(turns: Sequence[Turn], limits: Limits) -> None:
 
 
 async def with_files(turns: Sequence[Turn], fetcher: Fetcher | None) -> list[Turn]:
-    """The same with the bytes of all images. `fetcher`: None where no other server is asked for any."""
-    return [Turn(turn.role, tuple([await _file(part, fetcher) for part in turn.parts])) for turn in turns]
+    """The same with the bytes of all images. `fetcher`: None where no other server is asked for any; what it fetches of
+    one request is together no more than it takes of one image."""
+    found = []
+    for turn in turns:
+        parts = []
+        for part in turn.parts:
+            parts.append(file := await _file(part, fetcher))
+            if fetcher is not None and isinstance(file, File) and _is_elsewhere(part):
+                fetcher = replace(fetcher, size=fetcher.size - len(file.data))
+        found.append(Turn(turn.role, tuple(parts)))
+    return found
+
+
+def _is_elsewhere(part: Part) -> bool:
+    return isinstance(part, Image) and part.url[:5].lower() != "data:"
 
 
 async def _file(part: Part, fetcher: Fetcher | None) -> Part:
     if not isinstance(part, Image):
         return part
-    if part.url[:5].lower() == "data:":
+    if not _is_elsewhere(part):
         return File(pictures.of_data_url(part.url, part.param), part.param)
     if fetcher is None:
         raise bad(

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from PIL import Image
 
 from illume.generate.request import Request, Result
+from illume.serve.logs import REQUEST_ID
 from illume.serve.pictures import Format
 
 Partials: TypeAlias = int | Literal["rows"]
@@ -86,9 +87,13 @@ class _Place:
 
 @dataclass(eq=False)
 class Job:
-    """An answer under way. All of it happens on the event loop, but `given_up`, which other threads read."""
+    """An answer under way. All of it happens on the event loop, but `given_up`, which other threads read.
+
+    `request_id`: of the request that wants it, for the log.
+    """
 
     order: Order
+    request_id: str | None = field(default_factory=REQUEST_ID.get)
     accepted: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     given_up: bool = False
     ended: bool = False

@@ -7,10 +7,12 @@ import json
 import logging
 import sys
 import traceback
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 LOGGER = logging.getLogger("illume.serve")
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request being answered
 _OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings")
 
 
@@ -46,7 +48,9 @@ def set_up(log_prompts: bool = False, to: TextIO | None = None) -> None:
 
 
 def event(name: str, level: int = logging.INFO, error: BaseException | None = None, **fields: Any) -> None:
-    """Log an event with its fields; those that are None are left out."""
+    """Log an event with its fields, and the id of the request that is being answered; those that are None are left
+    out."""
+    fields = {"request_id": REQUEST_ID.get()} | fields
     said = {field: value for field, value in fields.items() if value is not None}
     LOGGER.log(level, name, extra={"fields": said}, exc_info=error)
 

@@ -3,6 +3,7 @@
 All of it is plain ASGI: nothing stands between an answer and its client's leaving.
 """
 
+import asyncio
 import ipaddress
 import re
 import time
@@ -16,6 +17,7 @@ from illume.serve import logs
 from illume.serve.bodies import Bodies
 from illume.serve.errors import ApiError, ClientGoneError, internal
 from illume.serve.notes import notes_of
+from illume.serve.sending import paced
 from illume.serve.service import Service
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -37,21 +39,24 @@ class Watch:
             return
         notes = notes_of(scope)
         notes["request_id"] = _request_id(Headers(scope=scope))
+        logs.REQUEST_ID.set(notes["request_id"])
         began, status = time.monotonic(), 0
+        give = paced(send, self.service.limits.send_seconds)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["x-request-id"] = notes["request_id"]
-            await send(message)
+            await give(message)
 
         try:
             await self.app(scope, receive, watched)
         except ClientGoneError:
             status = _GONE
+            await _cut_off(scope)
         except Exception as error:
-            logs.event("request_failed", logs.logging.ERROR, error, request_id=notes["request_id"])
+            logs.event("request_failed", logs.logging.ERROR, error)
             if not status:
                 await internal().response()(scope, receive, watched)
         finally:
@@ -71,6 +76,7 @@ class Gate:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
+        self.bodies = Bodies(app, service.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -86,14 +92,10 @@ class Gate:
             await self.app(scope, receive, send)
             return
         try:
-            self.service.enter()
-        except ApiError as error:
+            with self.service.entered():
+                await self.bodies(scope, receive, send)
+        except ApiError as error:  # before anything of it was read
             await error.response()(scope, receive, send)
-            return
-        try:
-            await Bodies(self.app, self.service.limits)(scope, receive, send)
-        finally:
-            self.service.leave()
 
     def _check(self, scope: Scope) -> None:
         headers, path = Headers(scope=scope), scope["path"]
@@ -115,10 +117,18 @@ def _check_page(headers: Headers, service: Service) -> None:
     """
     host, origin = headers.get("host", ""), headers.get("origin")
     allowed = service.settings.cors
-    if origin is not None and "*" not in allowed and origin not in allowed and urlsplit(origin).netloc != host:
+    if origin is not None and "*" not in allowed and origin not in allowed and _host(origin) != host:
         raise ApiError(403, "this server does not answer to pages of other origins (--cors allows them)")
     if not service.keys and _is_loopback(service.settings.host) and host and not _is_loopback(_name(host)):
         raise ApiError(403, "without keys, this server answers to localhost alone")
+
+
+def _host(origin: str) -> str | None:
+    """The host and port that an origin names; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:
@@ -135,6 +145,14 @@ def _is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+async def _cut_off(scope: Scope) -> None:
+    """End the connection with what was not taken in of it, where the server says how (server.py)."""
+    abort = scope.get("state", {}).get("abort")
+    if abort is not None:
+        abort()
+        await asyncio.sleep(0)  # then the server knows that it has ended
 
 
 def _request_id(headers: Headers) -> str:

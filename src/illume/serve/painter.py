@@ -4,10 +4,11 @@ It knows pictures and where they are to be sent, but neither the engine nor HTTP
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from PIL import Image
 
@@ -17,8 +18,11 @@ from illume.generate.request import Partial
 from illume.serve.job import Job
 from illume.serve.memory import Memory
 
+T = TypeVar("T")
 # Where tensors are computed: it calls what it is given, in some thread, and returns what came of it.
-Compute: TypeAlias = Callable[[Callable[[], list[Image.Image]]], list[Image.Image]]
+Compute: TypeAlias = Callable[[Callable[[], T]], T]
+Pictures: TypeAlias = list[Image.Image]
+_LONGEST = 0.5  # seconds that painting may keep answers waiting, where it is done between their steps
 _MOST = 16  # painted together: enough to be quick, few enough not to let a partial picture wait
 
 
@@ -52,14 +56,25 @@ class PaintShop:
     """Paints in a thread of its own, in the order in which pictures were asked for, a batch at a time.
 
     What a job that is given up asked for is left out. `memory` keeps the codes of what is painted; `count` is told of
-    each batch; `compute` has the painting itself done.
+    each batch; `compute` has the painting itself done. Where others wait for it meanwhile (`beside` is False), a batch
+    is as large as the last one says that it may be, and one picture at least.
     """
 
-    def __init__(self, painter: Painter, memory: Memory, count: Callable[[int], None], compute: Compute) -> None:
+    def __init__(
+        self,
+        painter: Painter,
+        memory: Memory,
+        count: Callable[[int], None],
+        compute: Compute[Pictures],
+        *,
+        beside: bool,
+    ) -> None:
         self._painter = painter
         self._memory = memory
         self._count = count
         self._compute = compute
+        self._beside = beside
+        self._together = _MOST if beside else 1
         self._tasks: deque[Task] = deque()
         self._some = threading.Condition()
         self._open = True
@@ -109,12 +124,20 @@ class PaintShop:
         with self._some:
             while self._open and not self._tasks:
                 self._some.wait()
-            return [self._tasks.popleft() for _ in range(min(_MOST, len(self._tasks)))]
+            return [self._tasks.popleft() for _ in range(min(self._together, len(self._tasks)))]
 
     def _painted(self, tasks: Sequence[Task]) -> list[Image.Image]:
         if not tasks:
             return []
-        return self._compute(lambda: self._painter.pictures([self._drawn(task.what) for task in tasks]))
+        return self._compute(lambda: self._timed([task.what for task in tasks]))
+
+    def _timed(self, what: Sequence[Drawn | PartialDrawn | Painted]) -> Pictures:
+        began = time.monotonic()
+        pictures = self._painter.pictures([self._drawn(one) for one in what])
+        if not self._beside:
+            most = _LONGEST * len(what) / max(time.monotonic() - began, 1e-6)
+            self._together = max(1, min(_MOST, int(most)))
+        return pictures
 
     def _drawn(self, what: Drawn | PartialDrawn | Painted) -> Drawn:
         """What is painted: of an unfinished drawing what there is, and nothing elsewhere."""

@@ -12,11 +12,11 @@ from starlette.responses import Response
 from illume.generate.abilities import Ability
 from illume.generate.request import Result
 from illume.serve import answers, conversation
-from illume.serve.errors import ApiError, json_response
+from illume.serve.errors import ApiError, bad, json_response
 from illume.serve.items import Items
 from illume.serve.job import Ended, Job
 from illume.serve.schema import File, Sampling
-from illume.serve.schema_responses import ResponseCreation, ToolChoice
+from illume.serve.schema_responses import ImageTool, ResponseCreation, ToolChoice
 from illume.serve.service import Service
 from illume.serve.sse import spelt, while_there
 
@@ -27,7 +27,7 @@ async def answer(service: Service, request: Request, body: ResponseCreation) -> 
     turns = conversation.of_responses(body)
     conversation.check(turns, service.limits)
     if body.tools:
-        service.asker.check_size(body.tools[0].size, "tools.0.size")
+        _check_tool(service, body.tools[0], turns)
     service.note_words(request, "".join(part for part in turns[-1].parts if isinstance(part, str)))
     (job,) = await while_there(request, _begun(service, body, turns))
     told = _Told(service, body, job)
@@ -37,6 +37,16 @@ async def answer(service: Service, request: Request, body: ResponseCreation) -> 
         return json_response(await while_there(request, _whole(service, request, told)))
     finally:
         service.worker.give_up([job])
+
+
+def _check_tool(service: Service, tool: ImageTool, turns: Sequence[conversation.Turn]) -> None:
+    """ApiError for what cannot be honoured of a tool: with a picture in the conversation it edits, without it draws."""
+    service.check_model(tool.model, "tools.0.model")
+    service.asker.check_size(tool.size, "tools.0.size")
+    shown = any(not isinstance(part, str) for turn in turns for part in turn.parts)
+    if tool.action == ("generate" if shown else "edit"):
+        why = "there is a picture in the conversation, which is edited" if shown else "there is no picture to edit"
+        raise bad(f"tools.0.action: {why}: leave it out, or say auto", "tools.0.action")
 
 
 async def _begun(service: Service, body: ResponseCreation, turns: Sequence[conversation.Turn]) -> list[Job]:
@@ -95,8 +105,9 @@ class _Told:
 
     def whole(self, result: Result) -> dict[str, Any]:
         """The response at its end."""
-        counts = answers.counted([self.job], [result.usage]).of_images()
-        counts["input_tokens_details"] |= {"cached_tokens": 0, "cache_write_tokens": 0}
+        took = answers.counted([self.job], [result.usage])
+        counts = took.of_images()
+        counts["input_tokens_details"] |= {"cached_tokens": took.cached, "cache_write_tokens": 0}
         counts["output_tokens_details"] |= {"reasoning_tokens": 0}
         cut = result.finished == "length"
         details = {"reason": "max_output_tokens"} if cut else None

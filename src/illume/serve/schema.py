@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from illume.generate.request import LEAST_TEMPERATURE, LEAST_TOP_P
 from illume.serve.pictures import Kind
 
 MOST_SEED = 2**53 - 1024  # beyond 2**53 JSON's numbers are not exact everywhere; further pictures have the next seeds
@@ -36,13 +37,20 @@ def only(*values: object, why: str) -> Any:
     return Annotated[Any, AfterValidator(check), WithJsonSchema({"enum": [*values, None]})]
 
 
+def _warm(temperature: float) -> float:
+    if 0 < temperature < LEAST_TEMPERATURE:
+        raise ValueError(f"is 0, for the likeliest, or {LEAST_TEMPERATURE:g} or more")
+    return temperature
+
+
 Label: TypeAlias = Annotated[str, Field(max_length=1000)] | None
 Metadata: TypeAlias = dict[str, str] | None
 Seed: TypeAlias = Annotated[int, Field(ge=0, le=MOST_SEED)] | None
 Guidance: TypeAlias = Annotated[float, Field(ge=0, le=_MOST_GUIDANCE, allow_inf_nan=False)] | None
-Temperature: TypeAlias = Annotated[float, Field(ge=0, le=_MOST_TEMPERATURE, allow_inf_nan=False)] | None
+Warmth: TypeAlias = Annotated[float, Field(ge=0, le=_MOST_TEMPERATURE, allow_inf_nan=False), AfterValidator(_warm)]
+Temperature: TypeAlias = Warmth | None
 TopK: TypeAlias = Annotated[int, Field(ge=0, le=_MOST_TOP_K)] | None
-TopP: TypeAlias = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None
+TopP: TypeAlias = Annotated[float, Field(ge=LEAST_TOP_P, le=1, allow_inf_nan=False)] | None
 Count: TypeAlias = Annotated[int, Field(ge=1, le=10)] | None
 Tokens: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)] | None
 Percent: TypeAlias = Annotated[int, Field(ge=0, le=100)] | None

@@ -130,3 +130,12 @@ class ChatCompletion(Sampling, File):
         if self.messages[-1].role != "user":
             raise ValueError("messages: the last one is the user's, which is answered")
         return self
+
+    @model_validator(mode="after")
+    def _of_use(self) -> "ChatCompletion":
+        wanted = set(self.modalities or ("text",))
+        if wanted == {"image"} and (self.max_tokens or self.max_completion_tokens) is not None:
+            raise ValueError("max_tokens and max_completion_tokens are for words, and modalities asks for none")
+        if wanted == {"text"} and (self.output_format or self.output_compression) is not None:
+            raise ValueError("output_format and output_compression are for pictures, and modalities asks for none")
+        return self

@@ -157,6 +157,10 @@ class ResponseCreation(Sampling):
             raise ValueError("input: the last item is the user's message, which is answered")
         if self.tools and self.tools[0].says_how and self.says_how:
             raise ValueError("seed, guidance_scale, temperature, top_k and top_p: in the body or in the tool")
+        if self.tools and self.tools[0].partial_images and not self.stream:
+            raise ValueError("tools: partial_images come with stream=true")
+        if self.only_drawing and self.max_output_tokens is not None:
+            raise ValueError("max_output_tokens is for words, and tool_choice asks for a picture alone")
         return self
 
     @property

@@ -8,9 +8,11 @@ import os
 import signal
 import socket
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from illume.api import Illume
 from illume.core.errors import UsageError
@@ -22,6 +24,17 @@ from illume.serve.settings import Settings
 _CLOSING = 5  # seconds that answers which were broken off have to say so
 
 
+class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's connection, which can be cut off: by `abort` in the state of what is asked on it."""
+
+    app_state: dict[str, Any]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Somebody has come."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "abort": transport.abort}
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, which goes on listening while it drains: so that /health can say 503 to who asks."""
 
@@ -30,6 +43,7 @@ class Server(uvicorn.Server):
             app,
             host=settings.host,
             port=settings.port,
+            http=Connection,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -5,8 +5,9 @@ It does not know the endpoints, nor how they spell what they answer.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from starlette.requests import Request
@@ -46,9 +47,9 @@ class Service:
         memory = Memory()
         beside = illume.parts.model.embedding.text.device.type != "cpu"  # core/threads.py says why
         self._painting = ThreadPoolExecutor(1, "illume-looking-again") if beside else None
-        self.asker = Asker(illume, memory, settings.limits.pixels)
         self.fetcher = Fetcher(settings.limits.body) if settings.remote_images else None
         self.worker = Worker(self._engine, illume.painter, memory, self.metrics, settings.limits.open, beside=beside)
+        self.asker = Asker(illume, memory, settings.limits.pixels, self.worker.compute)
         self.created = int(time.time())
         self.draining = False
         self.requests = 0  # being answered, of those that may take long
@@ -79,19 +80,20 @@ class Service:
             return False
         return True
 
-    def enter(self) -> None:
-        """A request begins. ApiError where none is taken any more, or too many are being read."""
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """While a request is answered. ApiError where none is taken any more, or there are too many."""
         if self.draining:
             raise ApiError(503, "the server is shutting down", headers={"Retry-After": "5", "Connection": "close"})
         if self.requests >= self.limits.open + self.limits.uploads:
             raise ApiError(429, "too many requests at once; try again", headers={"Retry-After": "1"})
         self.requests += 1
-
-    def leave(self) -> None:
-        """It has ended."""
-        self.requests -= 1
-        if not self.requests:
-            self._quiet.set()
+        try:
+            yield
+        finally:
+            self.requests -= 1
+            if not self.requests:
+                self._quiet.set()
 
     async def prepare(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Something that takes a while, beside the event loop."""
@@ -112,11 +114,11 @@ class Service:
             raise
         return jobs
 
-    def check_model(self, name: str | None) -> None:
+    def check_model(self, name: str | None, param: str = "model") -> None:
         """ApiError 404 for another model than this one."""
         if name is not None and name != self.settings.name:
             message = f"there is no model {name!r:.100}; this server has {self.settings.name!r}"
-            raise ApiError(404, message, param="model", code="model_not_found")
+            raise ApiError(404, message, param=param, code="model_not_found")
 
     def check_drawing(self, body: Drawing) -> None:
         """ApiError for what cannot be honoured of a request to draw."""
@@ -128,11 +130,12 @@ class Service:
         """ApiError 400 for more answers than one request may ask for."""
         if n is not None and n > self.limits.n:
             raise bad(f"n: at most {self.limits.n} answers a request", "n")
+        if n is not None and n > self.limits.open:
+            raise bad(f"n: at most {self.limits.open} answers, for so many are taken at once of all requests", "n")
 
     def stream(self, events: AsyncGenerator[bytes, None], jobs: Sequence[Job]) -> EventStream:
         """A streamed answer of jobs; what is left of them when it ends is given up."""
-        seconds = self.limits.send_seconds, self.settings.beat_seconds
-        return EventStream(events, lambda: self.worker.give_up(jobs), *seconds)
+        return EventStream(events, lambda: self.worker.give_up(jobs), self.settings.beat_seconds)
 
     def note(self, request: Request, counts: Counts) -> None:
         """What a request took, for its line in the log."""

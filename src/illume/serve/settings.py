@@ -16,8 +16,9 @@ class Limits:
 
     body: bytes of a request. pixels: of one image that it brings; images: how many it brings. text: characters of all
     its words. n: answers that it asks for. open: answers waiting or under way, of all requests. uploads: requests whose
-    body is being read or prepared. upload_seconds: for a whole body to arrive. send_seconds: for a client to take in
-    what it is sent. Beyond these a request is refused, or its connection closed.
+    body is coming; beyond, one that is silent is given up for a new one. upload_seconds: for a whole body to arrive.
+    send_seconds: for a client to take in each piece of what it is sent. Beyond these a request is refused, or its
+    connection closed.
     """
 
     body: int = 32 * MEGABYTE
@@ -26,7 +27,7 @@ class Limits:
     text: int = 100_000
     n: int = 10
     open: int = 256
-    uploads: int = 64
+    uploads: int = 256
     upload_seconds: float = 60.0
     send_seconds: float = 60.0
 

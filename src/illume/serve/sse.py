@@ -26,25 +26,17 @@ def spelt(data: Mapping[str, Any], event: str | None = None) -> bytes:
 class EventStream(Response):
     """Events as they come, until they or the client's connection end; then the generator is closed, at once.
 
-    A client that does not take in what it is sent for `send_seconds` has ended too. Where nothing comes for
-    `beat_seconds`, a comment says that the stream is alive.
+    Where nothing comes for `beat_seconds`, a comment says that the stream is alive.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(
-        self,
-        events: AsyncGenerator[bytes, None],
-        closing: Callable[[], None],
-        send_seconds: float,
-        beat_seconds: float,
-    ) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], closing: Callable[[], None], beat_seconds: float) -> None:
         """closing: called at the end, however that comes, and even where no event was ever asked for."""
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.events = events
         self.closing = closing
-        self.send_seconds = send_seconds
         self.beat_seconds = beat_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,15 +56,8 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for data in with_beats(guarded(self.events), self.beat_seconds):
-            await self._give(send, {"type": "http.response.body", "body": data, "more_body": True})
-        await self._give(send, {"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _give(self, send: Send, message: dict[str, Any]) -> None:
-        try:
-            async with asyncio.timeout(self.send_seconds):  # in 3.11 wait_for forgets who cancels it as a send ends
-                await send(message)
-        except (TimeoutError, OSError) as error:
-            raise ClientGoneError from error
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def guarded(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

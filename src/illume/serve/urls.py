@@ -122,7 +122,7 @@ class Fetcher:
         async for chunk in response.aiter_raw():  # raw: nothing is unpacked, however it says it is packed
             data += chunk
             if len(data) > self.size:
-                raise FetchError(f"the image could not be fetched: more than {self.size:,} bytes")
+                raise FetchError(f"the image could not be fetched: more than the {self.size:,} bytes that are left")
         return bytes(data)
 
 

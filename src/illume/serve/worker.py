@@ -3,7 +3,7 @@
 Neither side polls: an idle worker sleeps until something is asked, the loop is called when there are news. It knows
 orders and jobs, but nothing of HTTP.
 
-On a CPU pictures are painted in the engine's thread too, between its steps (core/threads.py says why).
+On a CPU pictures are painted and encoded in the engine's thread too, between its steps (core/threads.py says why).
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Worker:
         *,
         beside: bool,
     ) -> None:
-        """beside: pictures are painted beside the engine's steps, not between them."""
+        """beside: pictures are painted and encoded beside the engine's steps, not between them."""
         self.failed = False
         self.open: set[Job] = set()
         self._make_engine = make_engine
@@ -62,8 +62,8 @@ class Worker:
         self._engine = in_passing(make_engine)
         self._working = True
         self._news: list[Action] = []
-        compute = _at_once if beside else self._between_steps
-        self._shop = PaintShop(painter, memory, metrics.paint_batch.observe, compute)
+        self._beside = beside
+        self._shop = PaintShop(painter, memory, metrics.paint_batch.observe, self.compute, beside=beside)
         self._thread = threading.Thread(target=self._work, name="illume-engine", daemon=True)
         self._seconds = 1.0  # of an answer, on the average of the last ones
         self.load = self._engine.load
@@ -162,7 +162,7 @@ class Worker:
         except IllumeError as error:
             self._later(self._failed, job, of_illume(error))
         except Exception as error:
-            logs.event("request_failed", logs.logging.ERROR, error)
+            logs.event("request_failed", logs.logging.ERROR, error, request_id=job.request_id)
             self._later(self._failed, job, internal())
         else:
             self._running[key] = Running(job, self._metrics, self._images_kept)
@@ -224,7 +224,8 @@ class Worker:
 
     def _start_over(self, error: Exception, failures: int) -> None:
         """A new engine, after a step of the old one failed."""
-        logs.event("engine_failed", logs.logging.ERROR, error, answers=len(self._running))
+        lost = [running.job.request_id for running in self._running.values()]
+        logs.event("engine_failed", logs.logging.ERROR, error, answers=len(lost), request_ids=list(dict.fromkeys(lost)))
         self._metrics.failures.inc()
         for running in self._running.values():
             self._later(self._failed, running.job, internal())
@@ -252,7 +253,11 @@ class Worker:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_each, news)
 
-    # What follows happens in the painter's thread.
+    # What follows happens in other threads: the painter's, and those in which requests are prepared.
+
+    def compute(self, work: Callable[[], T]) -> T:
+        """Have tensors computed where that may be done (core/threads.py), and wait for it."""
+        return work() if self._beside else self._between_steps(work)
 
     def _between_steps(self, work: Callable[[], T]) -> T:
         """Have the engine's thread do something, or do it here where that thread has ended."""
@@ -267,7 +272,7 @@ class Worker:
         self._on_loop([partial(deliver, data), partial(self._close, running.job)])
 
     def _not_painted(self, job: Job, error: Exception) -> None:
-        logs.event("painting_failed", logs.logging.ERROR, error)
+        logs.event("painting_failed", logs.logging.ERROR, error, request_id=job.request_id)
         self._on_loop([partial(self._failed, job, internal())])
 
     # What follows happens on the event loop.
@@ -287,10 +292,6 @@ class Worker:
     def _fail_all(self) -> None:
         for job in list(self.open):
             self.refuse(job, ApiError(503, "the engine has stopped"))
-
-
-def _at_once(work: Callable[[], T]) -> T:
-    return work()
 
 
 def _do(work: Callable[[], T], done: Future[T]) -> None:
