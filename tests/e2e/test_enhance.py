@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -181,6 +182,18 @@ def test_a_model_of_another_round_does_not_go_on(illume: Illume, run_folder: Pat
     answer = illume(*command(other, enhanced, "--only", "paint"))
     assert (answer.code, "another model" in answer.err) == (1, True), answer
     assert tree(enhanced) == before
+
+
+def test_another_start_does_not_go_on_in_a_run_that_is_there(
+    illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(enhanced / "round-1", tmp_path / "out" / "round-1")
+    shutil.copy(enhanced / "before.json", tmp_path / "out")
+    before = tree(tmp_path / "out")
+    for _ in range(2):
+        answer = illume(*command(run_folder, tmp_path / "out", "--from", "stage2"))
+        assert (answer.code, "from another start" in answer.err) == (1, True), answer
+    assert tree(tmp_path / "out") == before
 
 
 def test_redrawing_needs_no_judge_and_trains_on_true_pictures(
