@@ -262,6 +262,26 @@ def test_judges_are_asked_again_on_request(illume: Illume, run_folder: Path, enh
     assert rows(path)[-1]["key"] == lines[0]["key"]
 
 
+def test_what_was_not_answered_is_asked_until_something_is_made_of_it(
+    illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(enhanced / "round-1", tmp_path / "out" / "round-1")
+    path = tmp_path / "out/round-1/verdicts.jsonl"
+    lines = rows(path)
+    lines[0] = {**lines[0], "failure": {"kind": "unavailable", "reason": "HTTP 500"}}
+    del lines[0]["verdict"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert illume(*command(run_folder, tmp_path / "out", "--only", "assess")).code == 0
+    assert rows(path) == lines
+    (tmp_path / "out/round-1/records.jsonl").unlink()
+    assert illume(*command(run_folder, tmp_path / "out", "--only", "assess")).code == 0
+    assert "verdict" in rows(path)[-1]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert illume(*command(run_folder, tmp_path / "out", "--only", "compose")).code == 0
+    assert illume(*command(run_folder, tmp_path / "out", "--only", "assess", "--again", "unavailable")).code == 0
+    assert "verdict" in rows(path)[-1]
+
+
 def test_without_checkpoints_stage_3_cannot_be_trained_anew(run_folder: Path, enhanced: Path) -> None:
     from illume.recipes.retrain import Retraining, stage_anew
 

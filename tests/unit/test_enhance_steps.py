@@ -130,6 +130,27 @@ def test_verdicts_edited_by_hand_stand_and_make_other_records(done: RoundFolder,
     assert len(rows(done.records)) == before + 1
 
 
+def test_edited_records_stand_whatever_lines_are_added_that_hold_for_none_of_them(done: RoundFolder) -> None:
+    edited = done.records.read_text().splitlines()[0] + "\n"
+    done.records.write_text(edited)
+    other = ByContent()
+    other.identity = Identity("another")
+    assess(done, other)
+    assess(done, ByContent())
+    compose(done)
+    assert done.records.read_text() == edited
+
+
+def test_another_judge_makes_other_records(done: RoundFolder) -> None:
+    before = done.records.read_bytes()
+    assess(done, Only(lambda: verdict(False)))
+    compose(done)
+    assert not any(row["verdict"]["overall"] for row in rows(done.records))  # type: ignore[index]
+    assess(done, ByContent())  # who said all before: no line is added
+    compose(done)
+    assert done.records.read_bytes() == before
+
+
 def test_another_model_or_other_settings_do_not_go_on(done: RoundFolder) -> None:
     with pytest.raises(CheckpointError, match="other settings"):
         paint(done, small_illume(), replace(PAINTING, seed=1))

@@ -48,7 +48,7 @@ def enhance(
     good: Annotated[float | None, typer.Option(help="The share of good drawings. Default: as they came.")] = None,
     again: Annotated[
         list[str] | None,
-        typer.Option(help="Ask the judge such failures again: refused, malformed, unfit (repeatable)."),
+        typer.Option(help="Ask the judge such failures again: refused, malformed, unavailable, unfit (repeatable)."),
     ] = None,
     only: Annotated[
         str | None,

@@ -15,7 +15,7 @@ from illume.core.streams import seed_of
 from illume.data.examples import drawn_keys
 from illume.data.records import Record, Turn, read_records, to_dict
 from illume.enhance.propose import Prompt, lines, read_prompts
-from illume.enhance.round import RoundFolder
+from illume.enhance.round import RoundFolder, key_of
 from illume.judge.drawings import read_drawings
 from illume.judge.protocol import Drawing, Failure, Identity, Outcome
 from illume.judge.verdicts import latest, read_verdicts
@@ -78,11 +78,8 @@ def compose(folder: RoundFolder, composing: Composing | None = None) -> Composed
     Drawings without a verdict are left out and counted: nobody knows whether they are good.
     """
     composing = composing or Composing()
-    judged_by = folder.made_of("assess")
-    if judged_by is None:
-        raise CheckpointError(f"{folder.verdicts}: the drawings of this round were not judged: run the step 'assess'")
-    of = {name: folder.digest(name) for name in ("propose", "paint", "assess")} | asdict(composing)
-    found = assessed(folder, Identity(judged_by["judge"]["name"], judged_by["judge"]["settings"]))
+    found = judged(folder)
+    of = made_of(folder, found) | asdict(composing)
     kept, left_out = _kept(found, composing.good)
     if not kept:
         told = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "there are no drawings"
@@ -107,6 +104,21 @@ def assessed(folder: RoundFolder, identity: Identity) -> list[Assessed]:
         truth = inner(prompt.image, folder.path) if prompt is not None and prompt.image is not None else None
         found.append(Assessed(one, inner(one.image, folder.path), outcomes.get(one.content), prompt, truth))
     return found
+
+
+def judged(folder: RoundFolder) -> list[Assessed]:
+    """Every drawing with what the judge said who judged last. CheckpointError where nobody did."""
+    said = folder.made_of("assess")
+    if said is None:
+        raise CheckpointError(f"{folder.verdicts}: the drawings of this round were not judged: run the step 'assess'")
+    return assessed(folder, Identity(said["judge"]["name"], said["judge"]["settings"]))
+
+
+def made_of(folder: RoundFolder, found: Iterable[Assessed]) -> dict[str, Any]:
+    """What a file of judged drawings is made of: not the lines of verdicts.jsonl, among which there may be older ones
+    and another judge's, but those that hold."""
+    held = [[one.drawing.key, None if one.outcome is None else asdict(one.outcome)] for one in found]
+    return {name: folder.digest(name) for name in ("propose", "paint")} | {"assess": key_of(held)}
 
 
 def corrections(found: Iterable[Assessed]) -> dict[str, str]:

@@ -187,8 +187,10 @@ class Round:
 
     @property
     def again(self) -> tuple[FailureKind, ...]:
-        """What a judge is asked again: what was not answered, and what a person named."""
-        return (*UNANSWERED, *self.settings.again)
+        """What a judge is asked again: what a person named; and what was not answered, until something is made of the
+        verdicts: answers that come later would change what is learnt from, and be paid for."""
+        made = (self.folder.path / self.settings.course.learns_from).is_file()
+        return self.settings.again if made else (*UNANSWERED, *self.settings.again)
 
     def judge(self) -> Judge:
         """The judge of a name. It answers bit for bit the same whatever it is asked at once."""
