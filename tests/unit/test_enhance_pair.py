@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from fixtures.drawings import picture
-from fixtures.rounds import PAINTING, PROMPTS, ByContent, prompts_file, rows, small_illume, verdict
+from fixtures.rounds import PAINTING, PROMPTS, Bad, ByContent, prompts_file, rows, small_illume
 from fixtures.tiny_model_folder import tiny_parts
 from illume.core.errors import CheckpointError, DataError
 from illume.data.pairs import SCHEMA, Pair, read_pairs
@@ -86,10 +86,6 @@ def test_the_check_catches_drawings_paired_by_chance(
 
 
 def test_a_true_picture_stands_for_one_that_passes_on_request(tmp_path: Path) -> None:
-    class Bad(ByContent):
-        def outcome(self, drawing: Any) -> Any:
-            return verdict(False)
-
     folder = RoundFolder(tmp_path / "round")
     propose(folder, from_file(prompts_file(tmp_path)))
     paint(folder, small_illume(), PAINTING)
@@ -107,6 +103,8 @@ def test_pairs_edited_to_prefer_a_bad_drawing_or_into_invalidity_are_refused(rou
     first, *rest = rows(path)
     for changed, words in (
         ({**first, "chosen": first["rejected"], "rejected": first["chosen"]}, "which did not pass"),
+        ({**first, "chosen": f"./{first['rejected']}", "rejected": first["chosen"]}, "which did not pass"),
+        ({**first, "prompt": "another one"}, "was made for"),
         ({**first, "rejected": first["chosen"]}, r"pairs\.jsonl:1: .*preferred to itself"),
         ({**first, "rejected": "images/none.png"}, r"pairs\.jsonl:1: .*none\.png is not there"),
         ({**first, "key": rest[0]["key"]}, r"pairs\.jsonl:2: .*is taken by .*pairs\.jsonl:1"),

@@ -19,7 +19,7 @@ from illume.data.world_source import WorldSource
 from illume.enhance import compose as compose_module
 from illume.enhance import propose as propose_module
 from illume.enhance.assess import assess
-from illume.enhance.compose import Composing, bad_images, check_round, check_targets, compose, to_record
+from illume.enhance.compose import Composing, bad_images, check_round, check_targets, compose, judged, to_record
 from illume.enhance.paint import paint, room
 from illume.enhance.propose import SCHEMA, from_file, from_source, propose, read_prompts
 from illume.enhance.round import RoundFolder
@@ -181,7 +181,7 @@ class Only(ByContent):
         self.outcome = lambda drawing: say()  # type: ignore[method-assign]
 
 
-def judged(folder: Path, judge: ByContent) -> RoundFolder:
+def judged_by(folder: Path, judge: ByContent) -> RoundFolder:
     made = RoundFolder(folder / "round")
     propose(made, from_file(prompts_file(folder)))
     paint(made, small_illume(), PAINTING)
@@ -191,11 +191,11 @@ def judged(folder: Path, judge: ByContent) -> RoundFolder:
 
 def test_without_any_verdict_there_is_nothing_to_learn(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="8 malformed"):
-        compose(judged(tmp_path, Only(lambda: Failure("malformed", "prose"))))
+        compose(judged_by(tmp_path, Only(lambda: Failure("malformed", "prose"))))
 
 
 def test_corrections_are_drawn_from_the_truth_in_words_or_not_at_all(tmp_path: Path) -> None:
-    folder = judged(tmp_path, Only(lambda: verdict(False)))
+    folder = judged_by(tmp_path, Only(lambda: verdict(False)))
     for how, corrected in (("image", 2), ("text", 8), ("none", 0)):
         folder.records.unlink(missing_ok=True)
         assert compose(folder, Composing(how)).corrected == corrected  # type: ignore[arg-type]
@@ -295,14 +295,43 @@ def test_records_edited_into_a_bad_target_or_invalidity_are_refused(done: RoundF
             check_round(done)
 
 
+@pytest.mark.parametrize("folder", ["./images", "images/../images", "images/", "images/./."])
+def test_a_bad_picture_is_no_target_however_it_is_spelt(done: RoundFolder, folder: str) -> None:
+    image = f"{folder}/{Path(min(bad_images(judged(done)))).name}"
+    done.records.write_text(json.dumps({"task": "draw", "images": [image], "text": "a red circle"}) + "\n")
+    with pytest.raises(DataError, match="would be learnt to be drawn"):
+        check_round(done)
+
+
+def test_where_nobody_judged_no_drawing_is_a_target(done: RoundFolder) -> None:
+    good = next(one.image for one in judged(done) if compose_module.passed(one))
+    done.records.write_text(json.dumps({"task": "draw", "images": [good], "text": "a red circle"}) + "\n")
+    (done.path / "round.json").unlink()
+    with pytest.raises(DataError, match="would be learnt to be drawn"):
+        check_round(done)
+
+
+def test_a_drawing_is_no_target_under_another_prompt(done: RoundFolder) -> None:
+    good = next(one for one in judged(done) if compose_module.passed(one))
+    other = next(text for text in PROMPTS if text != good.drawing.prompt)
+    for text in (good.drawing.prompt, other):
+        done.records.write_text(json.dumps({"task": "draw", "images": [f"./{good.image}"], "text": text}) + "\n")
+        if text == other:
+            with pytest.raises(DataError, match=r"records\.jsonl:1: .*was made for"):
+                check_round(done)
+        else:
+            check_round(done)
+
+
 def test_pictures_outside_the_round_are_refused(done: RoundFolder, tmp_path: Path) -> None:
     picture(9).save(tmp_path / "outside.png")
     lines = rows(done.drawings)
-    lines[0]["image"] = str(tmp_path / "outside.png")
-    done.drawings.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assess(done, ByContent())
-    with pytest.raises(DataError, match="copy it there"):
-        compose(done)
+    for image in (str(tmp_path / "outside.png"), "../outside.png"):
+        lines[0]["image"] = image
+        done.drawings.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        assess(done, ByContent())
+        with pytest.raises(DataError, match="copy it there"):
+            compose(done)
 
 
 def test_a_damaged_true_picture_is_told(tmp_path: Path) -> None:

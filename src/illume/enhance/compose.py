@@ -4,10 +4,11 @@ A good picture gives its assessment; a bad one its assessment and then the corre
 is only ever looked at: `check_targets` refuses records that would have one drawn.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from posixpath import normpath
 from typing import Any, Literal, get_args
 
 from illume.core.errors import CheckpointError, DataError
@@ -150,20 +151,43 @@ def bad_images(found: Iterable[Assessed]) -> set[str]:
     return {one.image for one in found if not passed(one)}
 
 
+def bad_of(folder: RoundFolder) -> set[str]:
+    """The same of a round: all of its drawings, where nobody judged them."""
+    if not folder.drawings.is_file():
+        return set()
+    if folder.made_of("assess") is None:
+        return {inner(one.image, folder.path) for one in read_drawings(folder.drawings)}
+    return bad_images(judged(folder))
+
+
 def check_targets(records: Iterable[Record], bad: Collection[str]) -> None:
-    """DataError for the first record that has a bad picture drawn."""
+    """DataError for the first record that has a bad picture drawn, however the record spells its path."""
     for record in records:
-        if drawn := [image for image in drawn_keys(record) if image in bad]:
+        if drawn := [image for image in drawn_keys(record) if normpath(image) in bad]:
             raise DataError(f"{record.where or record.id}: {drawn[0]} did not pass, and would be learnt to be drawn")
+
+
+def check_shown(drawn: Iterable[tuple[str, str, str]], found: Iterable[Assessed]) -> None:
+    """DataError for the first picture that was made for another prompt, of (where, prompt, picture): that it shows this
+    one nobody has said."""
+    prompts = defaultdict(set)
+    for one in found:
+        for image in filter(None, (one.image, one.truth)):
+            prompts[image].add(one.drawing.prompt)
+    for where, prompt, image in drawn:
+        known = prompts.get(normpath(image))
+        if known is not None and prompt not in known:
+            raise DataError(f"{where}: {image} was made for {min(known)!r}, and would be learnt to be {prompt!r}")
 
 
 def check_round(folder: RoundFolder) -> list[Record]:
     """The records of a round, edited or not. DataError for whatever is wrong with them, bad targets included."""
     records, _ = read_records(folder.records)
-    judged_by = folder.made_of("assess")
-    if judged_by is not None:
-        found = assessed(folder, Identity(judged_by["judge"]["name"], judged_by["judge"]["settings"]))
-        check_targets(records, bad_images(found))
+    check_targets(records, bad_of(folder))
+    if folder.made_of("assess") is not None:
+        texts = [record for record in records if record.task in ("assess", "draw")]
+        drawn = ((one.where or str(one.id), one.text, image) for one in texts for image in drawn_keys(one))
+        check_shown(drawn, judged(folder))
     return records
 
 
@@ -173,13 +197,15 @@ def passed(one: Assessed) -> bool:
 
 
 def inner(image: object, folder: Path) -> str:
-    """A picture's path from the round's folder. DataError where it is elsewhere: records name none such."""
+    """A picture's path from the round's folder, in its one spelling. DataError where it is elsewhere: records name none
+    such."""
     try:
-        return Path(str(image)).relative_to(folder).as_posix()
+        name = normpath(Path(str(image)).relative_to(folder).as_posix())
     except ValueError:
-        raise DataError(
-            f"{image} is not in {folder}: copy it there, records of a round name its own pictures"
-        ) from None
+        name = ".."
+    if name.startswith(".."):
+        raise DataError(f"{image} is not in {folder}: copy it there, records of a round name its own pictures")
+    return name
 
 
 def _kept(found: Sequence[Assessed], good: float | None) -> tuple[list[Assessed], dict[str, int]]:

@@ -5,11 +5,12 @@ A drawing that failed, or of which nobody knows, is never the preferred one: `ch
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from posixpath import normpath
 
 from illume.core.errors import DataError
 from illume.core.streams import seed_of
 from illume.data.pairs import Pair, read_pairs
-from illume.enhance.compose import Assessed, bad_images, judged, made_of, passed
+from illume.enhance.compose import Assessed, bad_images, check_shown, judged, made_of, passed
 from illume.enhance.propose import lines
 from illume.enhance.round import RoundFolder, key_of
 from illume.tasks.verdict import Verdict
@@ -57,11 +58,12 @@ def pairs_of(found: Iterable[Assessed], pairing: Pairing) -> list[Pair]:
 
 
 def check_pairs(pairs: Iterable[Pair], found: Sequence[Assessed]) -> None:
-    """DataError for the first pair that prefers a picture which did not pass."""
-    bad = bad_images(found)
+    """DataError for the first pair that prefers a picture which did not pass, or one of another prompt."""
+    bad, pairs = bad_images(found), list(pairs)
     for one in pairs:
-        if one.chosen in bad:
+        if normpath(one.chosen) in bad:
             raise DataError(f"the pair {one.key!r} prefers {one.chosen}, which did not pass")
+    check_shown(((f"the pair {one.key!r}", one.prompt, one.chosen) for one in pairs), found)
 
 
 def round_pairs(folder: RoundFolder) -> list[Pair]:

@@ -26,7 +26,7 @@ from illume.enhance.compose import check_round, compose
 from illume.enhance.paint import paint, room
 from illume.enhance.pair import pair, round_pairs
 from illume.enhance.propose import from_file, from_source, propose, read_prompts
-from illume.enhance.redraw import redraw
+from illume.enhance.redraw import check_redrawings, redraw
 from illume.enhance.round import RoundFolder
 from illume.judge.api import ApiJudge
 from illume.judge.catalog import Setting
@@ -171,6 +171,8 @@ class Round:
                     check_round(folder)
                 (stage_anew if settings.start == "stage2" else model_continued)(*asked)
             case "reca":
+                for folder in folders:
+                    check_redrawings(folder)
                 model_continued(*asked)
             case "dpo":
                 for folder in folders:
