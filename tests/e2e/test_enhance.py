@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fixtures.rounds import rows, tree
+from fixtures.tiny_detectors import save_clip, save_yolos
 from illume.api import load
 from illume.core.config import load_yaml
 from illume.core.errors import CheckpointError
@@ -20,6 +21,7 @@ from illume.core.tensors import load_tensors
 from illume.data.records import read_records
 from illume.enhance.round import FILES
 from illume.eval.scorecard import validate
+from illume.recipes import enhance as enhance_module
 from illume.recipes.courses import COURSES, Settings
 from illume.recipes.enhance import enhance
 from illume.recipes.recipe import Recipe
@@ -174,6 +176,51 @@ def test_what_is_wrong_is_said(
     answer = illume(*command(run_folder, tmp_path / "out"), *arguments)
     assert (answer.code, said in answer.err) == (code, True), answer
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--judge", "wise"], "oracle, self, api, detector"),
+        (["--judge", "oracle:mars"], "pico"),
+        (["--judge", "api:m", "key_env=NOBODYS_KEY"], "NOBODYS_KEY"),
+        (["--judge", "detector:yolos", "clip=clip", "--prompts", "good.txt"], "no prompt has a spec"),
+        (["--prompts", "nowhere.txt"], "nowhere.txt"),
+        (["--prompts", "empty.txt"], "the file is empty"),
+        (["--prompts", "twice.txt"], "twice.txt:2: this prompt stands already"),
+        (["--prompts", "long.txt"], "long.txt:1: the request needs"),
+        (["--prompts", "good.txt", "--method", "reca"], "no prompt has a true picture"),
+        (["--num-prompts", "1000000"], "different texts"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_scored(
+    illume: Illume, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(enhance_module, "score_folder", None)
+    for name, text in (("good", "a\n"), ("empty", ""), ("twice", "a\na\n"), ("long", "long " * 500 + "\n")):
+        Path(f"{name}.txt").write_text(text)
+    if "clip=clip" in arguments:
+        save_yolos(tmp_path / "yolos")
+        save_clip(tmp_path / "clip")
+    answer = illume(*command(run_folder, tmp_path / "out", *arguments))
+    assert answer.code in (1, 2)
+    assert said in answer.err
+
+
+def test_checkpoints_are_looked_for_before_anything_is_scored(
+    illume: Illume, enhanced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enhance_module, "score_folder", None)
+    answer = illume(*command(enhanced / "round-1/run", tmp_path / "out", "--from", "stage2"))
+    assert (answer.code, "--from model" in answer.err) == (1, True), answer
+
+
+def test_the_score_before_is_of_the_model_that_goes_on(illume: Illume, enhanced: Path) -> None:
+    before = tree(enhanced)
+    answer = illume(*command(enhanced / "round-1/run", enhanced, "--rounds", "2"))
+    assert (answer.code, "rounds of another model" in answer.err) == (1, True), answer
+    assert tree(enhanced) == before
 
 
 def test_a_model_of_another_round_does_not_go_on(illume: Illume, run_folder: Path, enhanced: Path) -> None:

@@ -44,8 +44,7 @@ def reinforcing(
 
     ConfigError where several processes would share a judge that keeps accounts.
     """
-    if world_size() > 1 and isinstance(judge, ApiJudge):
-        raise ConfigError("an API keeps accounts in one process: reinforce by it without torchrun, or by another judge")
+    check_judge(judge)
     given = finished_parts(base)
     prompts = {prompt.text: prompt for path in rounds.values() for prompt in read_prompts(path)}
     learnt = RoundsData(
@@ -63,6 +62,12 @@ def reinforcing(
     return go_on(
         base, made, given, lambda folder, data: _learn(folder, data, given, list(prompts.values()), config, judge)
     )
+
+
+def check_judge(judge: Judge) -> None:
+    """ConfigError where several processes would share a judge that keeps accounts."""
+    if world_size() > 1 and isinstance(judge, ApiJudge):
+        raise ConfigError("an API keeps accounts in one process: reinforce by it without torchrun, or by another judge")
 
 
 def _learn(

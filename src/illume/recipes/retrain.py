@@ -211,20 +211,28 @@ def older_rounds(recipe: Recipe) -> list[str]:
     return [] if recipe.rounds is None else list(recipe.rounds.sources)
 
 
-def _link_parts(base: Base, made: Recipe, out: Path) -> None:
-    """Let the new run find every finished part of the base, and its codes."""
-    *parts_before, _ = part_hashes(made)
-    steps = {stage.name: stage.steps for stage in made.stages}
-    steps |= {"encoder": made.encoder_stage.steps} if made.encoder_stage else {}
-    steps |= {"tokenizer": made.tokenizer_stage.steps}
-    steps |= {"pixel_decoder": made.pixel_stage.steps} if made.pixel_stage else {}
-    for part in (part for part in parts_before if part in steps):
+def checkpoints_before(base: Base) -> list[str]:
+    """The parts that a run's last stage stands on. CheckpointError where a finished checkpoint of one is missing."""
+    recipe = base.recipe
+    *before, _ = part_hashes(recipe)
+    steps = {stage.name: stage.steps for stage in recipe.stages}
+    steps |= {"encoder": recipe.encoder_stage.steps} if recipe.encoder_stage else {}
+    steps |= {"tokenizer": recipe.tokenizer_stage.steps}
+    steps |= {"pixel_decoder": recipe.pixel_stage.steps} if recipe.pixel_stage else {}
+    needed = [part for part in before if part in steps]
+    for part in needed:
         found = latest(base.run / "checkpoints" / part)
         if found is None or read_json(found / "meta.json").get("step") != steps[part]:
             raise CheckpointError(
                 f"{base.run}: has no finished checkpoint of {part!r}, so the stages after it cannot be trained anew: "
                 "keep the run's checkpoints/, or go on from the model itself (--from model)"
             )
+    return needed
+
+
+def _link_parts(base: Base, made: Recipe, out: Path) -> None:
+    """Let the new run find every finished part of the base, and its codes."""
+    for part in checkpoints_before(base):
         link(base.run / "checkpoints" / part, out / "checkpoints" / part)
     for codes in sorted((base.run / "codes").glob("*")):
         if codes.name not in (made.rounds.sources if made.rounds else ()):
