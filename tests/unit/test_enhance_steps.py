@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fixtures.drawings import picture
-from fixtures.rounds import PAINTING, PROMPTS, ByContent, prompts_file, rows, small_illume, verdict, whole_round
+from fixtures.rounds import PAINTING, PROMPTS, ByContent, prompts_file, rows, small_illume, tree, verdict, whole_round
 from illume.core.errors import CheckpointError, DataError
 from illume.data.examples import Pictures, drawn_keys, messages
 from illume.data.records import Record, read_records
@@ -159,6 +159,34 @@ def test_another_model_or_other_settings_do_not_go_on(done: RoundFolder) -> None
     (done.path / "round.json").write_text(json.dumps(note))
     with pytest.raises(CheckpointError, match="another model"):
         paint(done, small_illume(), PAINTING)
+
+
+def test_drawings_deleted_as_the_error_says_are_drawn_and_judged_anew(done: RoundFolder) -> None:
+    anew = replace(PAINTING, seed=1)
+    with pytest.raises(CheckpointError, match=r"delete drawings\.jsonl there to draw anew"):
+        paint(done, small_illume(), anew)
+    done.drawings.unlink()
+    paint(done, small_illume(), anew)
+    lines = assess(done, ByContent())
+    compose(done)
+    drawn = read_drawings(done.drawings)
+    assert [line.key for line in lines] == [one.key for one in drawn]
+    assert len(rows(done.verdicts)) == 2 * len(drawn)
+    assert {record.id for record in read_records(done.records)[0]} <= {one.key for one in drawn}
+
+
+def test_a_deleted_picture_is_drawn_again_unless_its_line_is_gone_too(done: RoundFolder) -> None:
+    before = tree(done.path)
+    images = [str(row["image"]) for row in rows(done.drawings)]
+    for image in images[1:3]:
+        (done.path / image).unlink()
+    paint(done, small_illume(), PAINTING)
+    assert tree(done.path) == before
+    done.drawings.write_text("".join(done.drawings.read_text().splitlines(keepends=True)[1:]))
+    for image in images[:2]:
+        (done.path / image).unlink()
+    paint(done, small_illume(), PAINTING)
+    assert [(done.path / image).is_file() for image in images[:2]] == [False, True]
 
 
 def test_steps_before_are_asked_for(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ from illume.judge.drawings import read_drawings
 from illume.judge.protocol import FailureKind, Judge
 from illume.judge.run import UNANSWERED
 from illume.judge.tally import tally
-from illume.judge.verdicts import read_verdicts
 from illume.recipes.courses import Only, Settings
 from illume.recipes.data import open_data
 from illume.recipes.examples_page import write_page
@@ -170,9 +169,9 @@ class Round:
         if asks and is_main():
             console.print(f"{self.settings.judge}: {judge.estimate(drawings)}", markup=False)  # type: ignore[attr-defined]
         with Progress(str(judge.identity), len(drawings), enabled=is_main()) as progress:
-            assess(self.folder, judge, again=self.again, shared=not asks, on_progress=progress.advance)
+            judged = assess(self.folder, judge, again=self.again, shared=not asks, on_progress=progress.advance)
         if is_main():
-            console.print(tally(read_verdicts(self.folder.verdicts)).to_text(), markup=False)
+            console.print(tally(judged).to_text(), markup=False)
 
     def compose(self) -> None:
         if is_main():
