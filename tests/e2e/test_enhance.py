@@ -33,8 +33,13 @@ Illume = Callable[..., Any]
 
 
 def command(run: Path, out: Path, *more: object) -> list[str]:
-    asked = ["--prompts", "world", "--judge", "oracle", "--num-prompts", "6", "--per-prompt", "2", "--steps", "3"]
-    return ["enhance", str(run), *asked, "--out", str(out), *map(str, more)]
+    words = list(map(str, more))
+    method = words[words.index("--method") + 1] if "--method" in words else "assessment"
+    steps = COURSES[method].steps if method in COURSES else ()  # type: ignore[index]
+    asked = ["--prompts", "world", "--num-prompts", "6", "--steps", "3"]
+    asked += ["--judge", "oracle"] if method != "reca" else []
+    asked += ["--per-prompt", "2"] if "paint" in steps else []
+    return ["enhance", str(run), *asked, "--out", str(out), *words]
 
 
 def round_files(out: Path, number: int = 1) -> dict[str, bytes]:
@@ -158,6 +163,14 @@ def test_a_file_of_prompts_and_the_model_as_its_own_judge(illume: Illume, run_fo
         (["--method", "reca", "--with", "words=loud"], 2, "draw, reconstruct"),
         (["--method", "reca", "--with", "sound=loud"], 2, "sound"),
         (["--with", "words=draw"], 2, "no settings of its own"),
+        (["--method", "reca", "--judge", "oracle"], 2, "reca asks no judge: leave out oracle"),
+        (["--method", "reca", "url=http://localhost"], 2, "leave out url=http://localhost"),
+        (["--method", "reca", "--again", "refused"], 2, "leave out refused"),
+        (["--method", "reca", "--per-prompt", "2"], 2, "--per-prompt is of the step paint, which reca"),
+        (["--method", "grpo", "--per-prompt", "1"], 2, "--per-prompt is of the step paint, which grpo"),
+        (["--method", "dpo", "--correction", "image"], 2, "--correction is of the step compose, which dpo"),
+        (["--method", "grpo", "--good", "0.5"], 2, "--good is of the step compose, which grpo"),
+        (["--from", "stage2", "--rate", "0.3"], 2, "--rate"),
         (["--again", "tired"], 2, "refused, malformed"),
         (["--good", "2"], 2, "good"),
         (["--prompts", "nowhere.txt"], 1, "nowhere.txt"),
@@ -173,7 +186,7 @@ def test_what_is_wrong_is_said(
     illume: Illume, run_folder: Path, tmp_path: Path, arguments: list[str], code: int, said: str
 ) -> None:
     os.environ.setdefault("OPENAI_API_KEY", "sk-none")
-    answer = illume(*command(run_folder, tmp_path / "out"), *arguments)
+    answer = illume(*command(run_folder, tmp_path / "out", *arguments))
     assert (answer.code, said in answer.err) == (code, True), answer
     assert "Traceback" not in answer.err
 
@@ -184,13 +197,17 @@ def test_what_is_wrong_is_said(
         (["--judge", "wise"], "oracle, self, api, detector"),
         (["--judge", "oracle:mars"], "pico"),
         (["--judge", "api:m", "key_env=NOBODYS_KEY"], "NOBODYS_KEY"),
-        (["--judge", "detector:yolos", "clip=clip", "--prompts", "good.txt"], "no prompt has a spec"),
+        (
+            ["--judge", "detector:yolos", "clip=clip", "--prompts", "good.txt", "--num-prompts", "1"],
+            "no prompt has a spec",
+        ),
         (["--prompts", "nowhere.txt"], "nowhere.txt"),
         (["--prompts", "empty.txt"], "the file is empty"),
-        (["--prompts", "twice.txt"], "twice.txt:2: this prompt stands already"),
-        (["--prompts", "long.txt"], "long.txt:1: the request needs"),
-        (["--prompts", "good.txt", "--method", "reca"], "no prompt has a true picture"),
+        (["--prompts", "twice.txt", "--num-prompts", "2"], "twice.txt:2: this prompt stands already"),
+        (["--prompts", "long.txt", "--num-prompts", "1"], "long.txt:1: the request needs"),
+        (["--prompts", "good.txt", "--num-prompts", "1", "--method", "reca"], "no prompt has a true picture"),
         (["--num-prompts", "1000000"], "different texts"),
+        (["--prompts", "good.txt", "--num-prompts", "2"], "good.txt: has 1 prompts, not the 2 asked for"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_scored(
@@ -261,7 +278,7 @@ def test_redrawing_needs_no_judge_and_trains_on_true_pictures(
 
 
 def test_pairs_are_learnt_from_beside_the_mixture(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
-    asked = [*command(run_folder, tmp_path / "out"), "--method", "dpo", "--with", "pairs.truth=true", "--share", "0.5"]
+    asked = command(run_folder, tmp_path / "out", "--method", "dpo", "--with", "pairs.truth=true", "--share", "0.5")
     answer = illume(*asked, "--json")
     assert answer.code == 0, answer.err
     made = tmp_path / "out/round-1"
@@ -273,14 +290,14 @@ def test_pairs_are_learnt_from_beside_the_mixture(illume: Illume, run_folder: Pa
     before = tree(tmp_path / "out")
     assert illume(*asked).code == 0
     assert tree(tmp_path / "out") == before
-    alone = [*command(run_folder, tmp_path / "alone"), "--method", "dpo", "--with", "pairs.truth=true", "--share", "1"]
+    alone = command(run_folder, tmp_path / "alone", "--method", "dpo", "--with", "pairs.truth=true", "--share", "1")
     assert illume(*alone).code == 0
     assert "text_loss" not in rows(tmp_path / "alone/round-1/run/metrics.jsonl")[0]
 
 
 def test_drawings_are_judged_while_it_trains(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
     own = ["--with", "prompts=2", "--with", "group=2", "--with", "inner=2"]
-    asked = [*command(run_folder, tmp_path / "out"), "--method", "grpo", *own]
+    asked = command(run_folder, tmp_path / "out", "--method", "grpo", *own)
     answer = illume(*asked, "--json")
     assert answer.code == 0, answer.err
     made = tmp_path / "out/round-1"
