@@ -1,6 +1,7 @@
 """Pairs of verdicts: who is preferred, what a file of pairs may say, and the codes that pictures keep."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from illume.generate.draw import drawn
 from illume.images.given import opened
 from illume.judge.drawings import read_drawings
 from illume.judge.verdicts import read_verdicts
-from illume.recipes.prefer import sampled
+from illume.recipes.prefer import sampled, telling
 
 SIX = Painting(per_prompt=6, together=8)
 
@@ -171,6 +172,16 @@ def test_the_check_catches_codes_of_the_painted_picture(round_judged: RoundFolde
         save_picture(shown, path, noted(shown, Coder(tiny_parts().tokenizer)(pixels_of(shown))))
     with pytest.raises(AssertionError):
         check_keeps_its_codes(round_judged)
+
+
+def test_pairs_of_equal_codes_alone_are_refused(round_judged: RoundFolder) -> None:
+    pair(round_judged)
+    path = round_judged.file("pair")
+    first = rows(path)[0]
+    shutil.copy(path.parent / str(first["chosen"]), path.parent / "images/copy.png")
+    path.write_text(json.dumps({**first, "rejected": "images/copy.png"}) + "\n")
+    with pytest.raises(DataError, match=r"pairs\.jsonl: every pair is of drawings with equal codes"):
+        telling(tiny_parts(), {"round-1": path})
 
 
 def test_pairs_become_samples_of_the_codes_drawn(round_judged: RoundFolder, capsys: Any) -> None:
