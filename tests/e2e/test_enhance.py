@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from fixtures.rounds import rows, tree
+from fixtures.tiny_detectors import save_clip, save_yolos
 from illume.api import load
 from illume.core.config import load_yaml
 from illume.core.errors import CheckpointError
@@ -19,6 +21,7 @@ from illume.core.tensors import load_tensors
 from illume.data.records import read_records
 from illume.enhance.round import FILES
 from illume.eval.scorecard import validate
+from illume.recipes import enhance as enhance_module
 from illume.recipes.courses import COURSES, Settings
 from illume.recipes.enhance import enhance
 from illume.recipes.recipe import Recipe
@@ -30,8 +33,13 @@ Illume = Callable[..., Any]
 
 
 def command(run: Path, out: Path, *more: object) -> list[str]:
-    asked = ["--prompts", "world", "--judge", "oracle", "--num-prompts", "6", "--per-prompt", "2", "--steps", "3"]
-    return ["enhance", str(run), *asked, "--out", str(out), *map(str, more)]
+    words = list(map(str, more))
+    method = words[words.index("--method") + 1] if "--method" in words else "assessment"
+    steps = COURSES[method].steps if method in COURSES else ()  # type: ignore[index]
+    asked = ["--prompts", "world", "--num-prompts", "6", "--steps", "3"]
+    asked += ["--judge", "oracle"] if method != "reca" else []
+    asked += ["--per-prompt", "2"] if "paint" in steps else []
+    return ["enhance", str(run), *asked, "--out", str(out), *words]
 
 
 def round_files(out: Path, number: int = 1) -> dict[str, bytes]:
@@ -155,6 +163,14 @@ def test_a_file_of_prompts_and_the_model_as_its_own_judge(illume: Illume, run_fo
         (["--method", "reca", "--with", "words=loud"], 2, "draw, reconstruct"),
         (["--method", "reca", "--with", "sound=loud"], 2, "sound"),
         (["--with", "words=draw"], 2, "no settings of its own"),
+        (["--method", "reca", "--judge", "oracle"], 2, "reca asks no judge: leave out oracle"),
+        (["--method", "reca", "url=http://localhost"], 2, "leave out url=http://localhost"),
+        (["--method", "reca", "--again", "refused"], 2, "leave out refused"),
+        (["--method", "reca", "--per-prompt", "2"], 2, "--per-prompt is of the step paint, which reca"),
+        (["--method", "grpo", "--per-prompt", "1"], 2, "--per-prompt is of the step paint, which grpo"),
+        (["--method", "dpo", "--correction", "image"], 2, "--correction is of the step compose, which dpo"),
+        (["--method", "grpo", "--good", "0.5"], 2, "--good is of the step compose, which grpo"),
+        (["--from", "stage2", "--rate", "0.3"], 2, "--rate"),
         (["--again", "tired"], 2, "refused, malformed"),
         (["--good", "2"], 2, "good"),
         (["--prompts", "nowhere.txt"], 1, "nowhere.txt"),
@@ -170,9 +186,58 @@ def test_what_is_wrong_is_said(
     illume: Illume, run_folder: Path, tmp_path: Path, arguments: list[str], code: int, said: str
 ) -> None:
     os.environ.setdefault("OPENAI_API_KEY", "sk-none")
-    answer = illume(*command(run_folder, tmp_path / "out"), *arguments)
+    answer = illume(*command(run_folder, tmp_path / "out", *arguments))
     assert (answer.code, said in answer.err) == (code, True), answer
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--judge", "wise"], "oracle, self, api, detector"),
+        (["--judge", "oracle:mars"], "pico"),
+        (["--judge", "api:m", "key_env=NOBODYS_KEY"], "NOBODYS_KEY"),
+        (
+            ["--judge", "detector:yolos", "clip=clip", "--prompts", "good.txt", "--num-prompts", "1"],
+            "no prompt has a spec",
+        ),
+        (["--prompts", "nowhere.txt"], "nowhere.txt"),
+        (["--prompts", "empty.txt"], "the file is empty"),
+        (["--prompts", "twice.txt", "--num-prompts", "2"], "twice.txt:2: this prompt stands already"),
+        (["--prompts", "long.txt", "--num-prompts", "1"], "long.txt:1: the request needs"),
+        (["--prompts", "good.txt", "--num-prompts", "1", "--method", "reca"], "no prompt has a true picture"),
+        (["--num-prompts", "1000000"], "different texts"),
+        (["--prompts", "good.txt", "--num-prompts", "2"], "good.txt: has 1 prompts, not the 2 asked for"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_scored(
+    illume: Illume, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(enhance_module, "score_folder", None)
+    for name, text in (("good", "a\n"), ("empty", ""), ("twice", "a\na\n"), ("long", "long " * 500 + "\n")):
+        Path(f"{name}.txt").write_text(text)
+    if "clip=clip" in arguments:
+        save_yolos(tmp_path / "yolos")
+        save_clip(tmp_path / "clip")
+    answer = illume(*command(run_folder, tmp_path / "out", *arguments))
+    assert answer.code in (1, 2)
+    assert said in answer.err
+
+
+def test_checkpoints_are_looked_for_before_anything_is_scored(
+    illume: Illume, enhanced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enhance_module, "score_folder", None)
+    answer = illume(*command(enhanced / "round-1/run", tmp_path / "out", "--from", "stage2"))
+    assert (answer.code, "--from model" in answer.err) == (1, True), answer
+
+
+def test_the_score_before_is_of_the_model_that_goes_on(illume: Illume, enhanced: Path) -> None:
+    before = tree(enhanced)
+    answer = illume(*command(enhanced / "round-1/run", enhanced, "--rounds", "2"))
+    assert (answer.code, "rounds of another model" in answer.err) == (1, True), answer
+    assert tree(enhanced) == before
 
 
 def test_a_model_of_another_round_does_not_go_on(illume: Illume, run_folder: Path, enhanced: Path) -> None:
@@ -181,6 +246,18 @@ def test_a_model_of_another_round_does_not_go_on(illume: Illume, run_folder: Pat
     answer = illume(*command(other, enhanced, "--only", "paint"))
     assert (answer.code, "another model" in answer.err) == (1, True), answer
     assert tree(enhanced) == before
+
+
+def test_another_start_does_not_go_on_in_a_run_that_is_there(
+    illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(enhanced / "round-1", tmp_path / "out" / "round-1")
+    shutil.copy(enhanced / "before.json", tmp_path / "out")
+    before = tree(tmp_path / "out")
+    for _ in range(2):
+        answer = illume(*command(run_folder, tmp_path / "out", "--from", "stage2"))
+        assert (answer.code, "from another start" in answer.err) == (1, True), answer
+    assert tree(tmp_path / "out") == before
 
 
 def test_redrawing_needs_no_judge_and_trains_on_true_pictures(
@@ -201,7 +278,7 @@ def test_redrawing_needs_no_judge_and_trains_on_true_pictures(
 
 
 def test_pairs_are_learnt_from_beside_the_mixture(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
-    asked = [*command(run_folder, tmp_path / "out"), "--method", "dpo", "--with", "pairs.truth=true", "--share", "0.5"]
+    asked = command(run_folder, tmp_path / "out", "--method", "dpo", "--with", "pairs.truth=true", "--share", "0.5")
     answer = illume(*asked, "--json")
     assert answer.code == 0, answer.err
     made = tmp_path / "out/round-1"
@@ -213,14 +290,14 @@ def test_pairs_are_learnt_from_beside_the_mixture(illume: Illume, run_folder: Pa
     before = tree(tmp_path / "out")
     assert illume(*asked).code == 0
     assert tree(tmp_path / "out") == before
-    alone = [*command(run_folder, tmp_path / "alone"), "--method", "dpo", "--with", "pairs.truth=true", "--share", "1"]
+    alone = command(run_folder, tmp_path / "alone", "--method", "dpo", "--with", "pairs.truth=true", "--share", "1")
     assert illume(*alone).code == 0
     assert "text_loss" not in rows(tmp_path / "alone/round-1/run/metrics.jsonl")[0]
 
 
 def test_drawings_are_judged_while_it_trains(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
     own = ["--with", "prompts=2", "--with", "group=2", "--with", "inner=2"]
-    asked = [*command(run_folder, tmp_path / "out"), "--method", "grpo", *own]
+    asked = command(run_folder, tmp_path / "out", "--method", "grpo", *own)
     answer = illume(*asked, "--json")
     assert answer.code == 0, answer.err
     made = tmp_path / "out/round-1"
@@ -247,6 +324,26 @@ def test_judges_are_asked_again_on_request(illume: Illume, run_folder: Path, enh
     assert illume(*command(run_folder, out, "--only", "assess", "--again", "malformed")).code == 0
     assert "verdict" in rows(path)[-1]
     assert rows(path)[-1]["key"] == lines[0]["key"]
+
+
+def test_what_was_not_answered_is_asked_until_something_is_made_of_it(
+    illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(enhanced / "round-1", tmp_path / "out" / "round-1")
+    path = tmp_path / "out/round-1/verdicts.jsonl"
+    lines = rows(path)
+    lines[0] = {**lines[0], "failure": {"kind": "unavailable", "reason": "HTTP 500"}}
+    del lines[0]["verdict"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert illume(*command(run_folder, tmp_path / "out", "--only", "assess")).code == 0
+    assert rows(path) == lines
+    (tmp_path / "out/round-1/records.jsonl").unlink()
+    assert illume(*command(run_folder, tmp_path / "out", "--only", "assess")).code == 0
+    assert "verdict" in rows(path)[-1]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert illume(*command(run_folder, tmp_path / "out", "--only", "compose")).code == 0
+    assert illume(*command(run_folder, tmp_path / "out", "--only", "assess", "--again", "unavailable")).code == 0
+    assert "verdict" in rows(path)[-1]
 
 
 def test_without_checkpoints_stage_3_cannot_be_trained_anew(run_folder: Path, enhanced: Path) -> None:

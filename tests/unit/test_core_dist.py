@@ -1,6 +1,8 @@
 """The collectives on two processes, and as no-ops on one."""
 
 import os
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,28 @@ def test_core_dist_two_processes(tmp_path):
     mp.spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
 
 
+def late(rank, folder):
+    """The main process is busy for longer than a collective may take."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    torch.set_num_threads(1)
+    start = torch.distributed.init_process_group
+    torch.distributed.init_process_group = lambda backend, **how: start(
+        backend, init_method=f"file://{folder}/meet", rank=rank, world_size=2, **how
+    )
+    dist.init_from_env(CPU, timeout=timedelta(seconds=1))
+    if dist.is_main():
+        time.sleep(3)
+    else:
+        with pytest.raises(RuntimeError, match=r"(?i)timed out"):  # shown to fail: as any collective waits
+            torch.distributed.barrier()
+    dist.barrier()
+    dist.close()
+
+
+def test_core_dist_waits_for_the_main_process_however_long_it_works(tmp_path):
+    mp.spawn(late, args=(str(tmp_path),), nprocs=2)
+
+
 def test_core_dist_one_process_needs_no_group(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     assert dist.init_from_env(CPU) == CPU
@@ -88,5 +112,6 @@ def test_core_dist_joins_what_torchrun_describes(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **_: joined.append(backend))
+    monkeypatch.setattr(torch.distributed, "new_group", lambda backend, **_: joined.append(backend))
     assert dist.init_from_env(CPU) == CPU
-    assert joined == ["gloo"]
+    assert joined == ["gloo", "gloo"]

@@ -1,6 +1,7 @@
 """Pairs of verdicts: who is preferred, what a file of pairs may say, and the codes that pictures keep."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from fixtures.drawings import picture
-from fixtures.rounds import PAINTING, PROMPTS, ByContent, prompts_file, rows, small_illume, verdict
+from fixtures.rounds import PAINTING, PROMPTS, Bad, ByContent, prompts_file, rows, small_illume
 from fixtures.tiny_model_folder import tiny_parts
 from illume.core.errors import CheckpointError, DataError
 from illume.data.pairs import SCHEMA, Pair, read_pairs
@@ -25,7 +26,7 @@ from illume.generate.draw import drawn
 from illume.images.given import opened
 from illume.judge.drawings import read_drawings
 from illume.judge.verdicts import read_verdicts
-from illume.recipes.prefer import sampled
+from illume.recipes.prefer import sampled, telling
 
 SIX = Painting(per_prompt=6, together=8)
 
@@ -86,10 +87,6 @@ def test_the_check_catches_drawings_paired_by_chance(
 
 
 def test_a_true_picture_stands_for_one_that_passes_on_request(tmp_path: Path) -> None:
-    class Bad(ByContent):
-        def outcome(self, drawing: Any) -> Any:
-            return verdict(False)
-
     folder = RoundFolder(tmp_path / "round")
     propose(folder, from_file(prompts_file(tmp_path)))
     paint(folder, small_illume(), PAINTING)
@@ -107,6 +104,8 @@ def test_pairs_edited_to_prefer_a_bad_drawing_or_into_invalidity_are_refused(rou
     first, *rest = rows(path)
     for changed, words in (
         ({**first, "chosen": first["rejected"], "rejected": first["chosen"]}, "which did not pass"),
+        ({**first, "chosen": f"./{first['rejected']}", "rejected": first["chosen"]}, "which did not pass"),
+        ({**first, "prompt": "another one"}, "was made for"),
         ({**first, "rejected": first["chosen"]}, r"pairs\.jsonl:1: .*preferred to itself"),
         ({**first, "rejected": "images/none.png"}, r"pairs\.jsonl:1: .*none\.png is not there"),
         ({**first, "key": rest[0]["key"]}, r"pairs\.jsonl:2: .*is taken by .*pairs\.jsonl:1"),
@@ -173,6 +172,16 @@ def test_the_check_catches_codes_of_the_painted_picture(round_judged: RoundFolde
         save_picture(shown, path, noted(shown, Coder(tiny_parts().tokenizer)(pixels_of(shown))))
     with pytest.raises(AssertionError):
         check_keeps_its_codes(round_judged)
+
+
+def test_pairs_of_equal_codes_alone_are_refused(round_judged: RoundFolder) -> None:
+    pair(round_judged)
+    path = round_judged.file("pair")
+    first = rows(path)[0]
+    shutil.copy(path.parent / str(first["chosen"]), path.parent / "images/copy.png")
+    path.write_text(json.dumps({**first, "rejected": "images/copy.png"}) + "\n")
+    with pytest.raises(DataError, match=r"pairs\.jsonl: every pair is of drawings with equal codes"):
+        telling(tiny_parts(), {"round-1": path})
 
 
 def test_pairs_become_samples_of_the_codes_drawn(round_judged: RoundFolder, capsys: Any) -> None:

@@ -1,17 +1,20 @@
 """Redrawing: records whose whole prompt is a picture's features, with loss on what is drawn alone."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.rounds import prompts_file, rows
+from fixtures.rounds import PAINTING, Bad, prompts_file, rows, small_illume
 from fixtures.tiny_model_folder import tiny_parts
 from illume.core.errors import CheckpointError, DataError
 from illume.data.examples import Pictures, messages
 from illume.data.records import Record, read_records
+from illume.enhance.assess import assess
+from illume.enhance.paint import paint
 from illume.enhance.propose import from_file, propose
-from illume.enhance.redraw import Redrawing, redraw
+from illume.enhance.redraw import Redrawing, check_redrawings, redraw
 from illume.enhance.round import RoundFolder
 from illume.tasks.prompts import DRAW, RECONSTRUCT
 from illume.vocab.format import render
@@ -69,6 +72,20 @@ def test_without_true_pictures_there_is_nothing_to_redraw(tmp_path: Path) -> Non
     propose(folder, from_file(prompts_file(tmp_path, truths=())))
     with pytest.raises(DataError, match="no prompt has a true picture"):
         redraw(folder)
+
+
+def test_a_drawing_that_did_not_pass_is_not_redrawn(proposed: RoundFolder) -> None:
+    redraw(proposed)
+    check_redrawings(proposed)
+    paint(proposed, small_illume(), PAINTING)
+    image = rows(proposed.drawings)[0]["image"]
+    record = json.dumps({"task": "reconstruct", "images": [f"./{image}"]})
+    for judge in (None, Bad()):
+        if judge is not None:
+            assess(proposed, judge)
+        proposed.file("redraw").write_text(record + "\n")
+        with pytest.raises(DataError, match="would be learnt to be drawn"):
+            check_redrawings(proposed)
 
 
 def test_edited_it_stands_until_what_it_was_made_of_changes(proposed: RoundFolder) -> None:

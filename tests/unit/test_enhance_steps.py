@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from fixtures.drawings import picture
-from fixtures.rounds import PAINTING, PROMPTS, ByContent, prompts_file, rows, small_illume, verdict, whole_round
+from fixtures.rounds import PAINTING, PROMPTS, ByContent, prompts_file, rows, small_illume, tree, verdict, whole_round
 from illume.core.errors import CheckpointError, DataError
 from illume.data.examples import Pictures, drawn_keys, messages
 from illume.data.records import Record, read_records
@@ -19,7 +19,7 @@ from illume.data.world_source import WorldSource
 from illume.enhance import compose as compose_module
 from illume.enhance import propose as propose_module
 from illume.enhance.assess import assess
-from illume.enhance.compose import Composing, bad_images, check_round, check_targets, compose, to_record
+from illume.enhance.compose import Composing, bad_images, check_round, check_targets, compose, judged, to_record
 from illume.enhance.paint import paint, room
 from illume.enhance.propose import SCHEMA, from_file, from_source, propose, read_prompts
 from illume.enhance.round import RoundFolder
@@ -130,6 +130,27 @@ def test_verdicts_edited_by_hand_stand_and_make_other_records(done: RoundFolder,
     assert len(rows(done.records)) == before + 1
 
 
+def test_edited_records_stand_whatever_lines_are_added_that_hold_for_none_of_them(done: RoundFolder) -> None:
+    edited = done.records.read_text().splitlines()[0] + "\n"
+    done.records.write_text(edited)
+    other = ByContent()
+    other.identity = Identity("another")
+    assess(done, other)
+    assess(done, ByContent())
+    compose(done)
+    assert done.records.read_text() == edited
+
+
+def test_another_judge_makes_other_records(done: RoundFolder) -> None:
+    before = done.records.read_bytes()
+    assess(done, Only(lambda: verdict(False)))
+    compose(done)
+    assert not any(row["verdict"]["overall"] for row in rows(done.records))  # type: ignore[index]
+    assess(done, ByContent())  # who said all before: no line is added
+    compose(done)
+    assert done.records.read_bytes() == before
+
+
 def test_another_model_or_other_settings_do_not_go_on(done: RoundFolder) -> None:
     with pytest.raises(CheckpointError, match="other settings"):
         paint(done, small_illume(), replace(PAINTING, seed=1))
@@ -138,6 +159,34 @@ def test_another_model_or_other_settings_do_not_go_on(done: RoundFolder) -> None
     (done.path / "round.json").write_text(json.dumps(note))
     with pytest.raises(CheckpointError, match="another model"):
         paint(done, small_illume(), PAINTING)
+
+
+def test_drawings_deleted_as_the_error_says_are_drawn_and_judged_anew(done: RoundFolder) -> None:
+    anew = replace(PAINTING, seed=1)
+    with pytest.raises(CheckpointError, match=r"delete drawings\.jsonl there to draw anew"):
+        paint(done, small_illume(), anew)
+    done.drawings.unlink()
+    paint(done, small_illume(), anew)
+    lines = assess(done, ByContent())
+    compose(done)
+    drawn = read_drawings(done.drawings)
+    assert [line.key for line in lines] == [one.key for one in drawn]
+    assert len(rows(done.verdicts)) == 2 * len(drawn)
+    assert {record.id for record in read_records(done.records)[0]} <= {one.key for one in drawn}
+
+
+def test_a_deleted_picture_is_drawn_again_unless_its_line_is_gone_too(done: RoundFolder) -> None:
+    before = tree(done.path)
+    images = [str(row["image"]) for row in rows(done.drawings)]
+    for image in images[1:3]:
+        (done.path / image).unlink()
+    paint(done, small_illume(), PAINTING)
+    assert tree(done.path) == before
+    done.drawings.write_text("".join(done.drawings.read_text().splitlines(keepends=True)[1:]))
+    for image in images[:2]:
+        (done.path / image).unlink()
+    paint(done, small_illume(), PAINTING)
+    assert [(done.path / image).is_file() for image in images[:2]] == [False, True]
 
 
 def test_steps_before_are_asked_for(tmp_path: Path) -> None:
@@ -160,7 +209,7 @@ class Only(ByContent):
         self.outcome = lambda drawing: say()  # type: ignore[method-assign]
 
 
-def judged(folder: Path, judge: ByContent) -> RoundFolder:
+def judged_by(folder: Path, judge: ByContent) -> RoundFolder:
     made = RoundFolder(folder / "round")
     propose(made, from_file(prompts_file(folder)))
     paint(made, small_illume(), PAINTING)
@@ -170,11 +219,11 @@ def judged(folder: Path, judge: ByContent) -> RoundFolder:
 
 def test_without_any_verdict_there_is_nothing_to_learn(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="8 malformed"):
-        compose(judged(tmp_path, Only(lambda: Failure("malformed", "prose"))))
+        compose(judged_by(tmp_path, Only(lambda: Failure("malformed", "prose"))))
 
 
 def test_corrections_are_drawn_from_the_truth_in_words_or_not_at_all(tmp_path: Path) -> None:
-    folder = judged(tmp_path, Only(lambda: verdict(False)))
+    folder = judged_by(tmp_path, Only(lambda: verdict(False)))
     for how, corrected in (("image", 2), ("text", 8), ("none", 0)):
         folder.records.unlink(missing_ok=True)
         assert compose(folder, Composing(how)).corrected == corrected  # type: ignore[arg-type]
@@ -274,14 +323,43 @@ def test_records_edited_into_a_bad_target_or_invalidity_are_refused(done: RoundF
             check_round(done)
 
 
+@pytest.mark.parametrize("folder", ["./images", "images/../images", "images/", "images/./."])
+def test_a_bad_picture_is_no_target_however_it_is_spelt(done: RoundFolder, folder: str) -> None:
+    image = f"{folder}/{Path(min(bad_images(judged(done)))).name}"
+    done.records.write_text(json.dumps({"task": "draw", "images": [image], "text": "a red circle"}) + "\n")
+    with pytest.raises(DataError, match="would be learnt to be drawn"):
+        check_round(done)
+
+
+def test_where_nobody_judged_no_drawing_is_a_target(done: RoundFolder) -> None:
+    good = next(one.image for one in judged(done) if compose_module.passed(one))
+    done.records.write_text(json.dumps({"task": "draw", "images": [good], "text": "a red circle"}) + "\n")
+    (done.path / "round.json").unlink()
+    with pytest.raises(DataError, match="would be learnt to be drawn"):
+        check_round(done)
+
+
+def test_a_drawing_is_no_target_under_another_prompt(done: RoundFolder) -> None:
+    good = next(one for one in judged(done) if compose_module.passed(one))
+    other = next(text for text in PROMPTS if text != good.drawing.prompt)
+    for text in (good.drawing.prompt, other):
+        done.records.write_text(json.dumps({"task": "draw", "images": [f"./{good.image}"], "text": text}) + "\n")
+        if text == other:
+            with pytest.raises(DataError, match=r"records\.jsonl:1: .*was made for"):
+                check_round(done)
+        else:
+            check_round(done)
+
+
 def test_pictures_outside_the_round_are_refused(done: RoundFolder, tmp_path: Path) -> None:
     picture(9).save(tmp_path / "outside.png")
     lines = rows(done.drawings)
-    lines[0]["image"] = str(tmp_path / "outside.png")
-    done.drawings.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assess(done, ByContent())
-    with pytest.raises(DataError, match="copy it there"):
-        compose(done)
+    for image in (str(tmp_path / "outside.png"), "../outside.png"):
+        lines[0]["image"] = image
+        done.drawings.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        assess(done, ByContent())
+        with pytest.raises(DataError, match="copy it there"):
+            compose(done)
 
 
 def test_a_damaged_true_picture_is_told(tmp_path: Path) -> None:

@@ -74,6 +74,15 @@ def check_killed_anywhere(folder: Path, judge: type[Scripted], most_asked: int) 
         assert max(asked.values()) <= most_asked
 
 
+def test_a_failure_that_comes_out_the_same_is_written_once(tmp_path: Path) -> None:
+    path, asked = tmp_path / "verdicts.jsonl", Counter[str]()
+    expected = whole(path)
+    lines = judge_drawings(Scripted(asked), drawings(PROMPTS), path)
+    assert asked == {"away": 1}
+    assert lines[-1].outcome == Failure("unavailable", "HTTP 500")
+    assert path.read_bytes() == expected
+
+
 def test_killed_anywhere_it_ends_with_the_same_file(tmp_path: Path) -> None:
     check_killed_anywhere(tmp_path, InTurn, most_asked=1)
 

@@ -22,9 +22,12 @@ from illume.generate import choosing
 from illume.generate.draw import drawn
 from illume.generate.folder import Parts
 from illume.generate.painting import Drawn
+from illume.judge.api import ApiJudge
+from illume.judge.api_config import ApiConfig, Prices
 from illume.judge.protocol import Drawing, Failure, Identity, Judgement
 from illume.recipes import rollouts as rollouts_module
-from illume.recipes.rollouts import JudgedDrawer, RolloutLoader, reward_of
+from illume.recipes.reinforce import costs_of
+from illume.recipes.rollouts import SILENT, JudgedDrawer, RolloutLoader, reward_of
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.train.policy_objective import PolicyConfig, PolicyObjective
 from illume.train.state import TrainState
@@ -217,6 +220,31 @@ def test_a_judge_that_says_nothing_is_told() -> None:
 
     with pytest.raises(JudgeError, match="said nothing of a drawing of 'a red circle'"):
         JudgedDrawer(parts_with(trainable()), Mute(), CONFIG)([(LIST[0], 1)])
+
+
+def test_a_judge_that_gives_no_verdict_for_long_is_given_up() -> None:
+    class OnceHeard(ByCodes):
+        def __call__(self, asked: Sequence[tuple[Prompt, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+            self.unheard = "malformed: prose"
+            reward = 1.0 if next(turns) == SILENT - 2 else float("nan")
+            return torch.zeros(len(asked), 16, dtype=torch.long), torch.full((len(asked),), reward)
+
+    turns = iter(range(100))
+    _, loader, _ = learning(replace(CONFIG, inner=1), drawer=OnceHeard)
+    for step in range(2 * SILENT - 2):
+        loader.batches(step)
+    with pytest.raises(JudgeError, match="malformed: prose"):
+        loader.batches(2 * SILENT - 2)
+
+
+def test_what_an_api_will_cost_is_told_before_anything_is_drawn(tmp_path: Path) -> None:
+    config = ApiConfig("m", "http://127.0.0.1:1", key_env="", prices=Prices(2.5, 10.0))
+    judge, given = ApiJudge(config, tmp_path / "answers.jsonl"), parts_with(trainable())
+    once, often = (costs_of(judge, given, LIST, number * len(LIST)) for number in (1, 1000))
+    assert f"; {len(LIST)} questions to ask, 0 answered before; about " in once
+    assert f"; {1000 * len(LIST)} questions to ask" in often
+    assert "in money" in often
+    assert costs_of(Looks(), given, LIST, 9) == ""
 
 
 def test_rewards_are_shares_of_criteria_or_all_of_them() -> None:

@@ -1,5 +1,6 @@
 """`illume enhance`: rounds of self-enhancement, or one step of one; it does no work of its own."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -9,6 +10,9 @@ import typer
 from illume.cli.options import DeviceOption, JsonOption, ModelArgument, SeedOption
 from illume.cli.terminal import answer
 from illume.core.errors import UsageError
+
+OF_STEP = {"per_prompt": "paint", "correction": "compose", "good": "compose"}
+"""Options that one step alone heeds."""
 
 
 def enhance(
@@ -36,7 +40,7 @@ def enhance(
     ] = "model",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder. Default: RUN-enhanced.")] = None,
     num_prompts: Annotated[int | None, typer.Option(min=1, help="How many prompts a round.")] = None,
-    per_prompt: Annotated[int, typer.Option(min=1, help="How many drawings of each.")] = 1,
+    per_prompt: Annotated[int | None, typer.Option(min=1, help="How many drawings of each. Default: 1.")] = None,
     share: Annotated[
         float | None, typer.Option(help="The rounds' share of the training samples. Default: the method's.")
     ] = None,
@@ -44,11 +48,13 @@ def enhance(
     rate: Annotated[
         float | None, typer.Option(help="--from model: its last stage's rates times this. Default: the method's.")
     ] = None,
-    correction: Annotated[str, typer.Option(help="After a bad drawing's assessment: image, text or none.")] = "image",
+    correction: Annotated[
+        str | None, typer.Option(help="After a bad drawing's assessment: image, text or none. Default: image.")
+    ] = None,
     good: Annotated[float | None, typer.Option(help="The share of good drawings. Default: as they came.")] = None,
     again: Annotated[
         list[str] | None,
-        typer.Option(help="Ask the judge such failures again: refused, malformed, unfit (repeatable)."),
+        typer.Option(help="Ask the judge such failures again: refused, malformed, unavailable, unfit (repeatable)."),
     ] = None,
     only: Annotated[
         str | None,
@@ -72,6 +78,12 @@ def enhance(
     if only is not None and only not in STEPS:
         raise UsageError(f"--only {only}: there are {', '.join(STEPS)}")
     course = COURSES[method]
+    composing = {"correction": correction, "good": good}
+    refuse_unheard(said({"per_prompt": per_prompt, **composing}), method, course.steps)
+    if rate is not None and start == "stage2":
+        raise UsageError(
+            "--rate is for a model that goes on: --from stage2 trains its last stage at that stage's rates"
+        )
     asked: dict[str, Any] = {"share": share, "steps": steps, "rate": rate}
     chosen: dict[str, Any] = {"start": start, "num_prompts": num_prompts, "rounds": rounds, "method": method}
     try:
@@ -79,11 +91,9 @@ def enhance(
             prompts,
             judge,
             tuple(overrides or []),
-            painting=Painting(per_prompt, seed),
-            composing=Composing(cast(Any, correction), good),
-            retraining=replace(
-                course.retraining, **{name: value for name, value in asked.items() if value is not None}
-            ),
+            painting=Painting(per_prompt or 1, seed),
+            composing=Composing(**said(composing)),
+            retraining=replace(course.retraining, **said(asked)),
             device=device,
             seed=seed,
             again=tuple(cast(Any, again or ())),
@@ -95,6 +105,18 @@ def enhance(
     found = run(model, settings, out, cast(Any, only))
     if found:  # of several processes one speaks
         answer(found, as_json, text=told(found))
+
+
+def said(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that a person gave."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def refuse_unheard(options: Collection[str], method: str, steps: Collection[str]) -> None:
+    """UsageError for the first option of a step that a method does not have."""
+    for name in options:
+        if OF_STEP[name] not in steps:
+            raise UsageError(f"--{name.replace('_', '-')} is of the step {OF_STEP[name]}, which {method} does not have")
 
 
 def told(found: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+FOR_EVER = timedelta(days=365)  # a process that ended is noticed at once; one that works is waited for
+_patient: Any = None  # the group that waits so; None: the default group, of whoever started it elsewhere
 
 
 def is_active() -> bool:
@@ -32,9 +34,10 @@ def is_main() -> bool:
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process is here, however long that takes: what the main one does meanwhile, such as asking an
+    API or scoring, may take hours."""
     if is_active():
-        dist.barrier()
+        dist.barrier(group=_patient)
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
@@ -74,13 +77,17 @@ def init_from_env(device: torch.device, timeout: timedelta = timedelta(minutes=3
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+    global _patient
+    _patient = dist.new_group(backend="gloo", timeout=FOR_EVER)
     return device
 
 
 def close() -> None:
     """Leave the process group, if there is one."""
+    global _patient
     if is_active():
         dist.destroy_process_group()
+    _patient = None
 
 
 class _GatherRows(torch.autograd.Function):

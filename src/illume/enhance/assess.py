@@ -26,8 +26,9 @@ def assess(
     again: Collection[FailureKind] = UNANSWERED,
     shared: bool = True,
     on_progress: Callable[[int], None] | None = None,
-) -> None:
-    """Judge what verdicts.jsonl lacks. Every process of a group calls this.
+) -> list[Judged]:
+    """Judge what verdicts.jsonl lacks; to the first process, what holds of each drawing. Every process of a group calls
+    this.
 
     `shared`: each judges a part; a judge that asks many at once by itself and keeps accounts (the API) does better
     alone. `again` as in `judge_drawings`.
@@ -36,13 +37,15 @@ def assess(
         judge_share(folder, judge, Share(rank(), world_size()), again=again)
         barrier()
         judge = Answered(judge, _sharded(folder, judge.identity))
+    judged: list[Judged] = []
     if is_main():
         drawings = read_drawings(folder.drawings)
-        judge_drawings(judge, drawings, folder.verdicts, again=again, on_progress=on_progress)
+        judged = judge_drawings(judge, drawings, folder.verdicts, again=again, on_progress=on_progress)
         if (shards := folder.path / SHARDS).is_dir():
             discard(shards)
         folder.note("assess", {"drawings": folder.digest("paint"), "judge": identity_row(judge.identity)})
     barrier()
+    return judged
 
 
 def judge_share(

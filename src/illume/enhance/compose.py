@@ -4,10 +4,11 @@ A good picture gives its assessment; a bad one its assessment and then the corre
 is only ever looked at: `check_targets` refuses records that would have one drawn.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from posixpath import normpath
 from typing import Any, Literal, get_args
 
 from illume.core.errors import CheckpointError, DataError
@@ -15,7 +16,7 @@ from illume.core.streams import seed_of
 from illume.data.examples import drawn_keys
 from illume.data.records import Record, Turn, read_records, to_dict
 from illume.enhance.propose import Prompt, lines, read_prompts
-from illume.enhance.round import RoundFolder
+from illume.enhance.round import RoundFolder, key_of
 from illume.judge.drawings import read_drawings
 from illume.judge.protocol import Drawing, Failure, Identity, Outcome
 from illume.judge.verdicts import latest, read_verdicts
@@ -78,11 +79,8 @@ def compose(folder: RoundFolder, composing: Composing | None = None) -> Composed
     Drawings without a verdict are left out and counted: nobody knows whether they are good.
     """
     composing = composing or Composing()
-    judged_by = folder.made_of("assess")
-    if judged_by is None:
-        raise CheckpointError(f"{folder.verdicts}: the drawings of this round were not judged: run the step 'assess'")
-    of = {name: folder.digest(name) for name in ("propose", "paint", "assess")} | asdict(composing)
-    found = assessed(folder, Identity(judged_by["judge"]["name"], judged_by["judge"]["settings"]))
+    found = judged(folder)
+    of = made_of(folder, found) | asdict(composing)
     kept, left_out = _kept(found, composing.good)
     if not kept:
         told = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "there are no drawings"
@@ -107,6 +105,21 @@ def assessed(folder: RoundFolder, identity: Identity) -> list[Assessed]:
         truth = inner(prompt.image, folder.path) if prompt is not None and prompt.image is not None else None
         found.append(Assessed(one, inner(one.image, folder.path), outcomes.get(one.content), prompt, truth))
     return found
+
+
+def judged(folder: RoundFolder) -> list[Assessed]:
+    """Every drawing with what the judge said who judged last. CheckpointError where nobody did."""
+    said = folder.made_of("assess")
+    if said is None:
+        raise CheckpointError(f"{folder.verdicts}: the drawings of this round were not judged: run the step 'assess'")
+    return assessed(folder, Identity(said["judge"]["name"], said["judge"]["settings"]))
+
+
+def made_of(folder: RoundFolder, found: Iterable[Assessed]) -> dict[str, Any]:
+    """What a file of judged drawings is made of: not the lines of verdicts.jsonl, among which there may be older ones
+    and another judge's, but those that hold."""
+    held = [[one.drawing.key, None if one.outcome is None else asdict(one.outcome)] for one in found]
+    return {name: folder.digest(name) for name in ("propose", "paint")} | {"assess": key_of(held)}
 
 
 def corrections(found: Iterable[Assessed]) -> dict[str, str]:
@@ -138,20 +151,43 @@ def bad_images(found: Iterable[Assessed]) -> set[str]:
     return {one.image for one in found if not passed(one)}
 
 
+def bad_of(folder: RoundFolder) -> set[str]:
+    """The same of a round: all of its drawings, where nobody judged them."""
+    if not folder.drawings.is_file():
+        return set()
+    if folder.made_of("assess") is None:
+        return {inner(one.image, folder.path) for one in read_drawings(folder.drawings)}
+    return bad_images(judged(folder))
+
+
 def check_targets(records: Iterable[Record], bad: Collection[str]) -> None:
-    """DataError for the first record that has a bad picture drawn."""
+    """DataError for the first record that has a bad picture drawn, however the record spells its path."""
     for record in records:
-        if drawn := [image for image in drawn_keys(record) if image in bad]:
+        if drawn := [image for image in drawn_keys(record) if normpath(image) in bad]:
             raise DataError(f"{record.where or record.id}: {drawn[0]} did not pass, and would be learnt to be drawn")
+
+
+def check_shown(drawn: Iterable[tuple[str, str, str]], found: Iterable[Assessed]) -> None:
+    """DataError for the first picture that was made for another prompt, of (where, prompt, picture): that it shows this
+    one nobody has said."""
+    prompts = defaultdict(set)
+    for one in found:
+        for image in filter(None, (one.image, one.truth)):
+            prompts[image].add(one.drawing.prompt)
+    for where, prompt, image in drawn:
+        known = prompts.get(normpath(image))
+        if known is not None and prompt not in known:
+            raise DataError(f"{where}: {image} was made for {min(known)!r}, and would be learnt to be {prompt!r}")
 
 
 def check_round(folder: RoundFolder) -> list[Record]:
     """The records of a round, edited or not. DataError for whatever is wrong with them, bad targets included."""
     records, _ = read_records(folder.records)
-    judged_by = folder.made_of("assess")
-    if judged_by is not None:
-        found = assessed(folder, Identity(judged_by["judge"]["name"], judged_by["judge"]["settings"]))
-        check_targets(records, bad_images(found))
+    check_targets(records, bad_of(folder))
+    if folder.made_of("assess") is not None:
+        texts = [record for record in records if record.task in ("assess", "draw")]
+        drawn = ((one.where or str(one.id), one.text, image) for one in texts for image in drawn_keys(one))
+        check_shown(drawn, judged(folder))
     return records
 
 
@@ -161,13 +197,15 @@ def passed(one: Assessed) -> bool:
 
 
 def inner(image: object, folder: Path) -> str:
-    """A picture's path from the round's folder. DataError where it is elsewhere: records name none such."""
+    """A picture's path from the round's folder, in its one spelling. DataError where it is elsewhere: records name none
+    such."""
     try:
-        return Path(str(image)).relative_to(folder).as_posix()
+        name = normpath(Path(str(image)).relative_to(folder).as_posix())
     except ValueError:
-        raise DataError(
-            f"{image} is not in {folder}: copy it there, records of a round name its own pictures"
-        ) from None
+        name = ".."
+    if name.startswith(".."):
+        raise DataError(f"{image} is not in {folder}: copy it there, records of a round name its own pictures")
+    return name
 
 
 def _kept(found: Sequence[Assessed], good: float | None) -> tuple[list[Assessed], dict[str, int]]:

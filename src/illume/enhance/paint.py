@@ -4,7 +4,7 @@ Drawings are made in blocks that follow from prompts and settings alone, and a b
 pictures are the same however often the work was stopped, and whichever process drew them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from illume.core.config import plain_hash, to_dict
 from illume.core.dist import barrier, is_main, rank, world_size
 from illume.core.errors import CheckpointError
 from illume.core.streams import seed_of
+from illume.data.json_log import read_log
 from illume.data.loader import Share
 from illume.encode import weights_hash
 from illume.enhance.drawn_codes import noted
@@ -69,7 +70,8 @@ def paint(
     painting: Painting,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Draw what drawings.jsonl lacks, and write it; every process of a group calls this, and draws its share.
+    """Draw what drawings.jsonl lacks, and write it; every process of a group calls this, and draws its share. Of a file
+    that stands, pictures that somebody deleted are drawn again, but not those whose lines are gone too.
 
     CheckpointError where the folder's drawings are another model's, or were made with other settings.
     """
@@ -77,9 +79,13 @@ def paint(
     by = {"drawer": drawer, "settings": settings_of(illume, painting)}
     of = {"prompts": folder.digest("propose"), **by}
     _refuse_others(folder, by)
-    if not folder.stands("paint", of):
+    stands = folder.stands("paint", of)
+    named = {row.get("image") for _, row in read_log(folder.drawings)} if stands else None
+    lacks = named is None or not all((folder.path / str(image)).is_file() for image in named)
+    barrier()  # before anybody draws: all know the same
+    if lacks:
         planned = plan(read_prompts(folder.prompts, room(illume)), painting, plain_hash(by))
-        draw_missing(folder.path, illume, painting, planned, Share(rank(), world_size()), on_progress)
+        draw_missing(folder.path, illume, painting, planned, Share(rank(), world_size()), on_progress, named)
         barrier()
         if is_main():
             folder.settle("paint", of, lines(_row(one, drawer) for one in planned))
@@ -103,19 +109,22 @@ def draw_missing(
     planned: Sequence[Planned],
     share: Share,
     on_progress: Callable[[int], None] | None = None,
+    named: Collection[object] | None = None,
 ) -> None:
-    """Draw this process's blocks that lack a picture. Pictures that are there stay as they are, edited or not."""
+    """Draw this process's blocks that lack a picture, of `named` ones alone where there are some. Pictures that are
+    there stay as they are, edited or not."""
     report = on_progress or (lambda drawings: None)
     for number, block in enumerate(_blocks(planned, painting.together)):
         if number % share.world_size != share.rank:
             continue
-        if not all((path / one.image).is_file() for one in block):
+        wanted = [one for one in block if named is None or one.image in named]
+        if not all((path / one.image).is_file() for one in wanted):
             # An engine of its own: what was drawn before must not show in the shapes of what is drawn now.
             drawer = Illume(illume.parts, folder=illume.folder, strict=illume.strict, tier=illume.tier)
             asked = [drawer.draw_request(one.prompt.text, one.seed, **painting.sampling) for one in block]
             made = [drawn(result, one.seed) for one, result in zip(block, drawer.run(asked), strict=True)]
             for one, codes, picture in zip(block, made, drawer.painter.pictures(made), strict=True):
-                if not (path / one.image).is_file():
+                if one in wanted and not (path / one.image).is_file():
                     save_picture(picture, path / one.image, noted(picture, codes.codes))
         report(len(block))
 
@@ -154,11 +163,11 @@ def _row(one: Planned, drawer: str) -> dict[str, Any]:
 
 
 def _refuse_others(folder: RoundFolder, by: Mapping[str, Any]) -> None:
-    made = folder.made_of("paint")
+    made = folder.made_of("paint") if folder.drawings.is_file() else None
     for name, now in by.items():
         if made is not None and made[name] != now:
             what = "by another model" if name == "drawer" else "with other settings"
             raise CheckpointError(
                 f"{folder.drawings} was drawn {what} ({made[name]}, now {now}): choose another folder, or delete "
-                f"round.json and drawings.jsonl there to draw anew (the pictures that are there stay)"
+                "drawings.jsonl there to draw anew (the pictures that are there stay)"
             )

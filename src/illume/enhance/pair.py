@@ -5,14 +5,14 @@ A drawing that failed, or of which nobody knows, is never the preferred one: `ch
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from posixpath import normpath
 
-from illume.core.errors import CheckpointError, DataError
+from illume.core.errors import DataError
 from illume.core.streams import seed_of
 from illume.data.pairs import Pair, read_pairs
-from illume.enhance.compose import Assessed, assessed, bad_images, passed
+from illume.enhance.compose import Assessed, bad_images, check_shown, judged, made_of, passed
 from illume.enhance.propose import lines
 from illume.enhance.round import RoundFolder, key_of
-from illume.judge.protocol import Identity
 from illume.tasks.verdict import Verdict
 
 
@@ -35,7 +35,7 @@ def pair(folder: RoundFolder, pairing: Pairing | None = None) -> int:
     CheckpointError where nothing was judged, or the pairs were edited and what they were made of has changed since.
     """
     pairing = pairing or Pairing()
-    found = _judged(folder)
+    found = judged(folder)
     pairs = pairs_of(found, pairing)
     if not pairs:
         raise DataError(
@@ -43,7 +43,7 @@ def pair(folder: RoundFolder, pairing: Pairing | None = None) -> int:
             "(--per-prompt), or let true pictures stand for those that pass (truth=true)"
         )
     check_pairs(pairs, found)
-    of = {name: folder.digest(name) for name in ("propose", "paint", "assess")} | asdict(pairing)
+    of = made_of(folder, found) | asdict(pairing)
     folder.settle("pair", of, lines(one.to_dict() for one in pairs))
     return len(pairs)
 
@@ -58,17 +58,18 @@ def pairs_of(found: Iterable[Assessed], pairing: Pairing) -> list[Pair]:
 
 
 def check_pairs(pairs: Iterable[Pair], found: Sequence[Assessed]) -> None:
-    """DataError for the first pair that prefers a picture which did not pass."""
-    bad = bad_images(found)
+    """DataError for the first pair that prefers a picture which did not pass, or one of another prompt."""
+    bad, pairs = bad_images(found), list(pairs)
     for one in pairs:
-        if one.chosen in bad:
+        if normpath(one.chosen) in bad:
             raise DataError(f"the pair {one.key!r} prefers {one.chosen}, which did not pass")
+    check_shown(((f"the pair {one.key!r}", one.prompt, one.chosen) for one in pairs), found)
 
 
 def round_pairs(folder: RoundFolder) -> list[Pair]:
     """The pairs of a round, edited or not. DataError for whatever is wrong with them, bad preferred ones included."""
     pairs = read_pairs(folder.file("pair"))
-    check_pairs(pairs, _judged(folder))
+    check_pairs(pairs, judged(folder))
     return pairs
 
 
@@ -80,10 +81,3 @@ def _of_prompt(prompt: str, drawings: Sequence[Assessed], pairing: Pairing) -> l
     pairs = [Pair(key_of(prompt, chosen, rejected), prompt, chosen, rejected) for chosen in good for rejected in bad]
     chosen = {one.key for one in sorted(pairs, key=lambda one: seed_of("pair", one.key))[: pairing.most]}
     return [one for one in pairs if one.key in chosen]
-
-
-def _judged(folder: RoundFolder) -> list[Assessed]:
-    judged_by = folder.made_of("assess")
-    if judged_by is None:
-        raise CheckpointError(f"{folder.verdicts}: the drawings of this round were not judged: run the step 'assess'")
-    return assessed(folder, Identity(judged_by["judge"]["name"], judged_by["judge"]["settings"]))

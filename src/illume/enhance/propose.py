@@ -86,7 +86,8 @@ def read_prompts(path: Path, check: Check | None = None) -> list[Prompt]:
 def from_file(path: Path, number: int | None = None) -> list[Wanted]:
     """The prompts of a file: a text a line, or (.jsonl) objects with "prompt" and maybe "spec" and "image".
 
-    An image is a path from the file's folder. `number`: only so many, from the first on.
+    An image is a path from the file's folder. `number`: only so many, from the first on. DataError, naming every line,
+    where one cannot be read, or there are fewer.
     """
     read = _object_line if path.suffix == ".jsonl" else _text_line
     found, problems = [], []
@@ -96,6 +97,8 @@ def from_file(path: Path, number: int | None = None) -> list[Wanted]:
         except DataError as error:
             problems.append(f"{where}: {error}")
     _raise(problems)
+    if number is not None and len(found) < number:
+        raise DataError(f"{path}: has {len(found)} prompts, not the {number} asked for (--num-prompts)")
     return found[:number]
 
 

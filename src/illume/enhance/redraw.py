@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from illume.core.errors import DataError
-from illume.data.records import Record, Turn, to_dict
-from illume.enhance.compose import inner
+from illume.data.records import Record, Turn, read_records, to_dict
+from illume.enhance.compose import bad_of, check_targets, inner
 from illume.enhance.propose import lines, read_prompts
 from illume.enhance.round import RoundFolder
 from illume.tasks.prompts import DRAW
@@ -39,9 +39,18 @@ def redraw(folder: RoundFolder, redrawing: Redrawing | None = None) -> int:
     if not found:
         raise DataError(f"{folder.prompts}: no prompt has a true picture, so there is nothing to redraw")
     records = [to_record(prompt.key, inner(prompt.image, folder.path), redrawing.words) for prompt in found]
+    check_targets(records, bad_of(folder))
     of = {"prompts": folder.digest("propose"), **asdict(redrawing)}
     folder.settle("redraw", of, lines(to_dict(record) for record in records))
     return len(records)
+
+
+def check_redrawings(folder: RoundFolder) -> list[Record]:
+    """The records of a round, edited or not. DataError for whatever is wrong with them: a drawing of the same round
+    that did not pass is no true picture."""
+    records, _ = read_records(folder.file("redraw"))
+    check_targets(records, bad_of(folder))
+    return records
 
 
 def to_record(key: str, image: str, words: Words) -> Record:

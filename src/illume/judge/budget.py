@@ -1,7 +1,7 @@
 """What asking costs: estimates before, a ledger meanwhile, limits that are kept; it does not know who is asked."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from illume.judge.api_config import Limits, Prices
 
@@ -19,6 +19,10 @@ class Usage:
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(self.requests + other.requests, self.input + other.input, self.output + other.output)
+
+    def times(self, factor: float) -> "Usage":
+        """So many times as much, rounded up."""
+        return Usage(*(math.ceil(count * factor) for count in (self.requests, self.input, self.output)))
 
     def at_least(self, other: "Usage") -> "Usage":
         """The larger of each."""
@@ -41,6 +45,10 @@ class Estimate:
     most: Usage
     prices: Prices | None
     measured: bool
+
+    def times(self, factor: float) -> "Estimate":
+        """The same for so many times as many drawings."""
+        return replace(self, expected=self.expected.times(factor), most=self.most.times(factor))
 
     def __str__(self) -> str:
         number, tokens = self.expected.requests, self.expected.input + self.expected.output

@@ -28,22 +28,24 @@ def judge_drawings(
 ) -> list[Judged]:
     """Each drawing's line, in the order of the drawings; those that `path` lacks are judged and added to it.
 
-    Drawings of one content are asked about once. Failures of the kinds `again` are asked again. `on_progress` is given
-    the number of lines that came. DataError where a picture cannot be read, before anything is asked; whatever the
-    judge raises leaves what was judged so far in the file.
+    Drawings of one content are asked about once. Failures of the kinds `again` are asked again; one that comes out the
+    same is not written twice. `on_progress` is given the number of lines that came. DataError where a picture cannot be
+    read, before anything is asked; whatever the judge raises leaves what was judged so far in the file.
     """
     open_all(drawings)
     identity, report = judge.identity, on_progress or (lambda lines: None)
     with JsonLog(path, lasting=False) as log:
         lines = parse_rows(log.rows)
         outcomes = {c: line.outcome for c, line in latest(lines, identity).items() if not _is(line.outcome, again)}
-        written = {(line.key, line.content) for line in lines if line.judge.fingerprint == identity.fingerprint}
+        own = [line for line in lines if line.judge.fingerprint == identity.fingerprint]
+        written = {(line.key, line.content): line.outcome for line in own}
         waiting = [d for d in drawings if d.content not in outcomes or (d.key, d.content) not in written]
         questions = list({d.content: d for d in waiting if d.content not in outcomes}.values())
         report(len(drawings) - len(waiting))
         with closing(_in_order(waiting, outcomes, judge.judge(questions), identity)) as new:
             for line in new:
-                log.append(to_row(line))
+                if written.get((line.key, line.content)) != line.outcome:
+                    log.append(to_row(line))
                 report(1)
     return [Judged(d.key, d.content, d.prompt, identity, outcomes[d.content]) for d in drawings]
 

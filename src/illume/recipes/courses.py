@@ -111,6 +111,8 @@ class Settings:
             raise ValueError(f"again {unknown[0]}: there are {', '.join(FAILURES)}")
         if self.judge is None and self.method != "reca":
             raise ValueError(f"{self.method} needs a judge: --judge oracle, self, api:MODEL or detector")
+        if self.method == "reca" and (unheard := [*filter(None, [self.judge]), *self.judge_settings, *self.again]):
+            raise ValueError(f"reca asks no judge: leave out {unheard[0]}")
 
     @property
     def course(self) -> Course:

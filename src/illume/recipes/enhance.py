@@ -11,22 +11,23 @@ It joins what may not know each other: the steps of a round (enhance/), training
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from illume.api import Illume, load
 from illume.core.device import pick_device
 from illume.core.dist import barrier, close, init_from_env, is_main
-from illume.core.errors import ConfigError, UsageError
+from illume.core.errors import CheckpointError, ConfigError, DataError, UsageError
 from illume.core.files import read_json, write_json
 from illume.core.log import MetricsFile, Progress, console
 from illume.core.streams import seed_of
 from illume.enhance.assess import assess
 from illume.enhance.compose import check_round, compose
-from illume.enhance.paint import paint, room
+from illume.enhance.paint import drawer_of, paint, room
 from illume.enhance.pair import pair, round_pairs
 from illume.enhance.propose import from_file, from_source, propose, read_prompts
-from illume.enhance.redraw import redraw
+from illume.enhance.redraw import check_redrawings, redraw
 from illume.enhance.round import RoundFolder
 from illume.judge.api import ApiJudge
 from illume.judge.catalog import Setting
@@ -34,15 +35,14 @@ from illume.judge.drawings import read_drawings
 from illume.judge.protocol import FailureKind, Judge
 from illume.judge.run import UNANSWERED
 from illume.judge.tally import tally
-from illume.judge.verdicts import read_verdicts
 from illume.recipes.courses import Only, Settings
 from illume.recipes.data import open_data
 from illume.recipes.examples_page import write_page
 from illume.recipes.judges import judge_of
 from illume.recipes.prefer import preferring
 from illume.recipes.recipe import WorldData
-from illume.recipes.reinforce import reinforcing
-from illume.recipes.retrain import Base, model_continued, stage_anew
+from illume.recipes.reinforce import check_judge, reinforcing
+from illume.recipes.retrain import Base, checkpoints_before, model_continued, stage_anew
 from illume.recipes.score import score_folder
 from illume.world import WorldConfig
 
@@ -67,6 +67,7 @@ def enhance(model: str, settings: Settings, out: Path | None = None, only: Only 
             )
         if only is not None:
             return _one_step(base, settings, folder, only)
+        Round(base, settings, folder, 1).prepare()
         cards = [_before(base, settings, folder)]
         for number in range(1, settings.rounds + 1):
             one = Round(base, settings, folder, number)
@@ -122,6 +123,35 @@ class Round:
         console.print(f"[bold]round {self.number}: {step}[/bold]")
         getattr(self, step)()
 
+    def prepare(self) -> None:
+        """Of the first round all that costs nothing, before the base is scored: what is wrong with the model, the
+        judge, the checkpoints or the prompts shows now, not after hours."""
+        self._claim()
+        judge = None if self.settings.judge is None else self.judge()
+        if judge is not None and self.settings.method == "grpo":
+            check_judge(judge)
+        if self.settings.start == "stage2":
+            checkpoints_before(self.base)
+        for step in takewhile(FREE.__contains__, self.settings.course.steps):
+            self.run(step)
+        if (self.settings.judge or "").partition(":")[0] == "detector":
+            self._check_specs()
+
+    def _check_specs(self) -> None:
+        if not any(prompt.spec for prompt in read_prompts(self.folder.prompts)):
+            raise DataError(f"{self.settings.prompts}: no prompt has a spec, and by nothing else a detector judges")
+
+    def _claim(self) -> None:
+        """The rounds of a folder, and the score before them, are one model's. CheckpointError where it is another."""
+        path, drawer = self.out / "base.json", drawer_of(self.illume)
+        if path.is_file() and (known := read_json(path).get("drawer")) != drawer:
+            raise CheckpointError(
+                f"{self.out} holds the rounds of another model ({known}, now {drawer}): give another folder (--out), "
+                "or delete this one"
+            )
+        if is_main() and not path.is_file():
+            write_json(path, {"drawer": drawer})
+
     def propose(self) -> None:
         if is_main():
             propose(self.folder, self._wanted(), room(self.illume))
@@ -139,9 +169,9 @@ class Round:
         if asks and is_main():
             console.print(f"{self.settings.judge}: {judge.estimate(drawings)}", markup=False)  # type: ignore[attr-defined]
         with Progress(str(judge.identity), len(drawings), enabled=is_main()) as progress:
-            assess(self.folder, judge, again=self.again, shared=not asks, on_progress=progress.advance)
+            judged = assess(self.folder, judge, again=self.again, shared=not asks, on_progress=progress.advance)
         if is_main():
-            console.print(tally(read_verdicts(self.folder.verdicts)).to_text(), markup=False)
+            console.print(tally(judged).to_text(), markup=False)
 
     def compose(self) -> None:
         if is_main():
@@ -171,6 +201,8 @@ class Round:
                     check_round(folder)
                 (stage_anew if settings.start == "stage2" else model_continued)(*asked)
             case "reca":
+                for folder in folders:
+                    check_redrawings(folder)
                 model_continued(*asked)
             case "dpo":
                 for folder in folders:
@@ -187,8 +219,10 @@ class Round:
 
     @property
     def again(self) -> tuple[FailureKind, ...]:
-        """What a judge is asked again: what was not answered, and what a person named."""
-        return (*UNANSWERED, *self.settings.again)
+        """What a judge is asked again: what a person named; and what was not answered, until something is made of the
+        verdicts: answers that come later would change what is learnt from, and be paid for."""
+        made = (self.folder.path / self.settings.course.learns_from).is_file()
+        return self.settings.again if made else (*UNANSWERED, *self.settings.again)
 
     def judge(self) -> Judge:
         """The judge of a name. It answers bit for bit the same whatever it is asked at once."""
@@ -215,6 +249,7 @@ class Round:
         return from_source(source, number, seed_of("round", settings.seed, self.number))
 
 
+FREE: tuple[Only, ...] = ("propose", "redraw")  # steps that neither draw, ask nor train
 NUM_PROMPTS = 256  # of the world, where no number is asked for
 
 

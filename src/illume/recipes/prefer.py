@@ -13,6 +13,7 @@ import torch
 
 from illume.api import Illume
 from illume.core.device import autocast, pick_device, pick_dtype
+from illume.core.errors import DataError
 from illume.core.log import console
 from illume.data.drawings import DrawnCodes
 from illume.data.pair_loader import PairBatch, PairLoader, SamplePair
@@ -38,7 +39,7 @@ def preferring(
     """A finished model trained on by DPO on the pairs of files of pairs, beside its last stage's mixture. Returns the
     scorecard; killed and run again, it goes on. DataError where the pairs cannot be learnt from."""
     given = finished_parts(base)
-    found = {name: sampled(given, path) for name, path in rounds.items()}
+    found = telling(given, rounds)
     pairs = [pair for of_round in found.values() for pair in of_round]
     longest = max(len(chosen) + len(rejected) for chosen, rejected in pairs)
     learnt = RoundsData(
@@ -52,6 +53,15 @@ def preferring(
     stage = continued(base.recipe.stages[-1], {}, how, older_rounds(base.recipe))
     made = replace(base.recipe, out=str(out), stages=(stage,), rounds=learnt)
     return go_on(base, made, given, lambda folder, data: _learn(folder, data, given, pairs))
+
+
+def telling(given: Parts, rounds: Mapping[str, Path]) -> dict[str, list[SamplePair]]:
+    """The pairs of some files as samples. DataError where none of them says anything."""
+    found = {name: sampled(given, path) for name, path in rounds.items()}
+    if not any(found.values()):
+        files = ", ".join(map(str, rounds.values()))
+        raise DataError(f"{files}: every pair is of drawings with equal codes, which say nothing: draw more of each")
+    return found
 
 
 def sampled(given: Parts, path: Path) -> list[SamplePair]:

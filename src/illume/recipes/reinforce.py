@@ -3,10 +3,12 @@
 It does not know who the judge is, nor how drawings become batches.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from illume.core.device import pick_device
 from illume.core.dist import is_main, world_size
@@ -17,7 +19,7 @@ from illume.encode import weights_hash
 from illume.enhance.propose import Prompt, read_prompts
 from illume.generate.folder import Parts
 from illume.judge.api import ApiJudge
-from illume.judge.protocol import Judge
+from illume.judge.protocol import Drawing, Judge
 from illume.recipes.beside import drawings_of, learn_beside
 from illume.recipes.data import OpenData
 from illume.recipes.folder import RunFolder
@@ -44,8 +46,7 @@ def reinforcing(
 
     ConfigError where several processes would share a judge that keeps accounts.
     """
-    if world_size() > 1 and isinstance(judge, ApiJudge):
-        raise ConfigError("an API keeps accounts in one process: reinforce by it without torchrun, or by another judge")
+    check_judge(judge)
     given = finished_parts(base)
     prompts = {prompt.text: prompt for path in rounds.values() for prompt in read_prompts(path)}
     learnt = RoundsData(
@@ -65,6 +66,12 @@ def reinforcing(
     )
 
 
+def check_judge(judge: Judge) -> None:
+    """ConfigError where several processes would share a judge that keeps accounts."""
+    if world_size() > 1 and isinstance(judge, ApiJudge):
+        raise ConfigError("an API keeps accounts in one process: reinforce by it without torchrun, or by another judge")
+
+
 def _learn(
     folder: RunFolder, data: OpenData, given: Parts, prompts: list[Prompt], config: PolicyConfig, judge: Judge
 ) -> None:
@@ -72,9 +79,10 @@ def _learn(
     assert recipe.rounds is not None
     (stage,) = recipe.stages
     device = pick_device(recipe.device)
-    turns = -(-stage.steps // config.inner)
     if is_main():
-        console.print(f"{judge.identity}: at most {turns * config.drawings} drawings are to be judged", markup=False)
+        number = -(-stage.steps // config.inner) * config.drawings
+        costs = costs_of(judge, given, prompts, number)
+        console.print(f"{judge.identity}: at most {number} drawings are to be judged{costs}", markup=False)
     objective = PolicyObjective(
         given.model, config, sum(rows * columns for rows, columns in drawings_of(given).frame.grids)
     )
@@ -88,6 +96,17 @@ def _learn(
         rows_per_batch=recipe.rows_per_batch,
     )
     learn_beside(folder, data, given, objective, loader, PolicyBatch, config.drawings, ahead=False)
+
+
+def costs_of(judge: Judge, given: Parts, prompts: Sequence[Prompt], number: int) -> str:
+    """What so many drawings of these prompts will cost, in words; nothing where the judge costs nothing. None of them
+    is drawn yet: the size of a picture is known, and nothing else of it counts."""
+    if not isinstance(judge, ApiJudge):
+        return ""
+    height, width = (side * given.pixel_decoder.upscale for side in given.image_size)
+    blank = Image.new("RGB", (width, height))
+    estimate = judge.estimate([Drawing(prompt.text, blank, prompt.key, prompt.spec) for prompt in prompts])
+    return f"; {estimate.times(number / len(prompts))}"
 
 
 def _length(given: Parts, text: str) -> int:

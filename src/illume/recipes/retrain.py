@@ -14,7 +14,7 @@ from illume.api import Illume
 from illume.core.checkpoint import latest
 from illume.core.config import dump_yaml, load_yaml
 from illume.core.device import pick_device, pick_dtype
-from illume.core.dist import barrier, is_main
+from illume.core.dist import barrier, broadcast_object, is_main
 from illume.core.errors import CheckpointError, DataError
 from illume.core.files import read_json
 from illume.data.examples import Examples, Pictures
@@ -28,7 +28,7 @@ from illume.recipes.data import OpenData, open_data
 from illume.recipes.folder import RunFolder, part_hashes
 from illume.recipes.recipe import Recipe, RoundsData
 from illume.recipes.run import finish, run
-from illume.recipes.score import RECIPE_FILE, find_model
+from illume.recipes.score import RECIPE_FILE, find_model, recipe_hash
 from illume.train.stage import Stage
 from illume.vocab.messages import ImageFrame
 
@@ -74,13 +74,14 @@ def stage_anew(base: Base, rounds: Mapping[str, Path], out: Path, how: Retrainin
     """The paper's protocol (ILLUME, section 3): the last stage trained anew from what the stages before it left, the
     rounds' records mixed in. Returns the scorecard; killed and run again, it goes on.
 
-    CheckpointError where the base's run has not kept the checkpoints of its other parts.
+    CheckpointError where the base's run has not kept the checkpoints of its other parts, or another run is in `out`.
     """
     recipe = base.recipe
     *before, last = recipe.stages
     stage = mixed(last, rounds, how.share, older_rounds(recipe))
     stage = replace(stage, steps=how.steps or stage.steps)
     made = replace(recipe, out=str(out), stages=(*before, stage), rounds=rounds_data(base, rounds))
+    refuse_another(made)
     if (card := finished(made)) is not None:
         return card
     if is_main():
@@ -105,7 +106,8 @@ Learn = Callable[[RunFolder, OpenData], None]
 
 def go_on(base: Base, made: Recipe, given: Parts, learn: Learn) -> dict[str, Any]:
     """A finished model, `given`, trained on as `learn` does, in the folder of the recipe `made`. Returns the scorecard;
-    killed and run again, it goes on."""
+    killed and run again, it goes on. CheckpointError where another run is in the folder."""
+    refuse_another(made)
     if (card := finished(made)) is not None:
         return card
     folder = RunFolder(made)
@@ -180,10 +182,28 @@ def record_lengths(path: Path, name: str, given: Parts, recipe: Recipe) -> list[
 
 
 def finished(made: Recipe) -> dict[str, Any] | None:
-    """The scorecard of a run that was made just so, and ended."""
-    config, card = Path(made.out) / "config.yaml", Path(made.out) / "scorecard.json"
-    ended = card.is_file() and config.is_file() and config.read_text(encoding="utf-8") == dump_yaml(made)
-    return read_json(card) if ended else None
+    """The scorecard of a run that was made just so, and ended: the first process looks, for all of them."""
+    return broadcast_object(_own_card(made) if is_main() else None)
+
+
+def refuse_another(made: Recipe) -> None:
+    """CheckpointError where the folder of a recipe holds a run of another one, begun or finished: its parts may be
+    called otherwise, so that nothing else would tell the two apart."""
+    config = Path(made.out) / "config.yaml"
+    if config.is_file() and part_hashes(load_yaml(config, Recipe)) != part_hashes(made):
+        raise CheckpointError(
+            f"{made.out} holds a run with other settings, of other records, or from another start: "
+            "give another folder (--out), or delete this one to train anew"
+        )
+
+
+def _own_card(made: Recipe) -> dict[str, Any] | None:
+    """The configuration is written before training: only what the card says of itself tells whose it is."""
+    config, path = Path(made.out) / "config.yaml", Path(made.out) / "scorecard.json"
+    if not path.is_file() or not config.is_file() or config.read_text(encoding="utf-8") != dump_yaml(made):
+        return None
+    card = read_json(path)
+    return card if card.get("config_hash") == recipe_hash(made) else None
 
 
 def older_rounds(recipe: Recipe) -> list[str]:
@@ -191,20 +211,28 @@ def older_rounds(recipe: Recipe) -> list[str]:
     return [] if recipe.rounds is None else list(recipe.rounds.sources)
 
 
-def _link_parts(base: Base, made: Recipe, out: Path) -> None:
-    """Let the new run find every finished part of the base, and its codes."""
-    *parts_before, _ = part_hashes(made)
-    steps = {stage.name: stage.steps for stage in made.stages}
-    steps |= {"encoder": made.encoder_stage.steps} if made.encoder_stage else {}
-    steps |= {"tokenizer": made.tokenizer_stage.steps}
-    steps |= {"pixel_decoder": made.pixel_stage.steps} if made.pixel_stage else {}
-    for part in (part for part in parts_before if part in steps):
+def checkpoints_before(base: Base) -> list[str]:
+    """The parts that a run's last stage stands on. CheckpointError where a finished checkpoint of one is missing."""
+    recipe = base.recipe
+    *before, _ = part_hashes(recipe)
+    steps = {stage.name: stage.steps for stage in recipe.stages}
+    steps |= {"encoder": recipe.encoder_stage.steps} if recipe.encoder_stage else {}
+    steps |= {"tokenizer": recipe.tokenizer_stage.steps}
+    steps |= {"pixel_decoder": recipe.pixel_stage.steps} if recipe.pixel_stage else {}
+    needed = [part for part in before if part in steps]
+    for part in needed:
         found = latest(base.run / "checkpoints" / part)
         if found is None or read_json(found / "meta.json").get("step") != steps[part]:
             raise CheckpointError(
                 f"{base.run}: has no finished checkpoint of {part!r}, so the stages after it cannot be trained anew: "
                 "keep the run's checkpoints/, or go on from the model itself (--from model)"
             )
+    return needed
+
+
+def _link_parts(base: Base, made: Recipe, out: Path) -> None:
+    """Let the new run find every finished part of the base, and its codes."""
+    for part in checkpoints_before(base):
         link(base.run / "checkpoints" / part, out / "checkpoints" / part)
     for codes in sorted((base.run / "codes").glob("*")):
         if codes.name not in (made.rounds.sources if made.rounds else ()):

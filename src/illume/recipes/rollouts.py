@@ -26,7 +26,7 @@ from illume.enhance.propose import Prompt
 from illume.generate.draw import drawn
 from illume.generate.folder import Parts
 from illume.generate.painting import Drawn
-from illume.judge.protocol import Drawing, Judge, Outcome
+from illume.judge.protocol import Drawing, Failure, Judge, Outcome
 from illume.models.unified import Unified
 from illume.recipes.beside import drawings_of
 from illume.tasks.verdict import Verdict
@@ -35,6 +35,8 @@ from illume.train.lm_objective import LMObjective
 from illume.train.policy_objective import PolicyConfig, PolicyObjective, Reward, group_advantages
 from illume.train.stage import Stage
 
+SILENT = 8  # turns without any verdict before a judge is given up
+
 
 class JudgedDrawer:
     """Draws prompts as the model stands, all in lockstep, and has the pictures judged. A picture of fixed length is
@@ -42,6 +44,7 @@ class JudgedDrawer:
 
     def __init__(self, given: Parts, judge: Judge, config: PolicyConfig) -> None:
         self.given, self.judge, self.config = given, judge, config
+        self.unheard = ""  # why the last drawing without a verdict has none
 
     def __call__(self, asked: Sequence[tuple[Prompt, int]]) -> tuple[Tensor, Tensor]:
         """Codes int64 [n, c], all levels in a row, and rewards [n], NaN where there is no verdict; each drawing from
@@ -68,6 +71,8 @@ class JudgedDrawer:
         said = {found.drawing.content: found.outcome for found in self.judge.judge(list(asked.values()))}
         if silent := [drawing.prompt for drawing in drawings if drawing.content not in said]:
             raise JudgeError(f"the judge {self.judge.identity} said nothing of a drawing of {silent[0]!r}")
+        failures = [outcome for outcome in said.values() if isinstance(outcome, Failure)]
+        self.unheard = f"{failures[-1].kind}: {failures[-1].reason}" if failures else ""
         return [reward_of(said[drawing.content], self.config.reward) for drawing in drawings]
 
 
@@ -108,6 +113,7 @@ class RolloutLoader:
         own = self.config.prompts // world_size()
         self.own = slice(rank() * own * self.config.group, (rank() + 1) * own * self.config.group)
         self.write = drawings_of(drawer.given)
+        self.silent = 0  # turns in a row without a verdict
         self.start = LMObjective(_frozen(drawer.given.model)) if self.config.kl else None
 
     def batches(self, step: int) -> list[PolicyBatch]:
@@ -118,10 +124,20 @@ class RolloutLoader:
             codes, rewards = self.drawer(asked)
             self.objective.rollout.codes.copy_(gather_rows(codes))
             self.objective.rollout.rewards.copy_(gather_rows(rewards))
+            self._hear()
         batches = self._collated(asked, fresh=not again)
         if not again and self.config.inner > 1:
             batches = self._measured(batches)
         return [batch for _, batch in batches]
+
+    def _hear(self) -> None:
+        """JudgeError for a judge that has given no verdict at all for too long: nothing would be learnt, and paid."""
+        self.silent = self.silent + 1 if bool(self.objective.rollout.rewards.isnan().all()) else 0
+        if self.silent >= SILENT:
+            raise JudgeError(
+                f"the judge {self.drawer.judge.identity} gave no verdict of anything that was drawn {SILENT} times in "
+                f"a row; of the last drawing: {self.drawer.unheard or 'no reason'}"
+            )
 
     def asked(self, turn: int) -> list[tuple[Prompt, int]]:
         """What all processes draw at a turn: groups of one prompt, each drawing with a seed of its own."""
