@@ -85,7 +85,7 @@ class Illume:
         self._engine: tuple[int, Engine] | None = None
 
     def save(self, folder: str | Path) -> None:
-        """Write the whole model folder, or nothing."""
+        """Write the whole model folder, or nothing; an older model there is replaced, nothing else is."""
         save_parts(folder, self.parts)
 
     def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None) -> str:

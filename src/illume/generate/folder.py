@@ -12,7 +12,7 @@ import torch
 
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ConfigError, ModelError
-from illume.core.files import atomic_folder, write_text
+from illume.core.files import atomic_folder, replaceable, write_text
 from illume.generate.card import model_card
 from illume.generate.request import GREEDY, Number, Sampling, Scale
 from illume.models.convert import load_unified, read_unified_config, save_unified
@@ -27,6 +27,12 @@ from illume.vocab.text import ChatTemplate, HuggingFaceTokenizer, TextFormat
 C = TypeVar("C")
 TOKENIZER, PIXEL_DECODER = "vision_tokenizer", "pixel_decoder"
 _NEEDED = ("tokenizer.json", f"{TOKENIZER}/config.json", f"{PIXEL_DECODER}/config.json")
+# What a model folder holds, with what its run writes beside it: a save replaces these names and no others.
+KNOWN = (
+    "config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*.json", "README.md", "recipe.yaml",
+    *(part + inside for part in (TOKENIZER, PIXEL_DECODER) for inside in ("", "/*.json", "/*.safetensors")),
+    *(f"{PIXEL_DECODER}/{inside}" for inside in ("unet", "vae", "scheduler")),
+)  # fmt: skip
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -70,7 +76,10 @@ class Parts:
 
 
 def save_parts(folder: str | Path, parts: Parts) -> None:
-    """Write a whole model folder, or nothing: what stood there before stays until the new one is complete."""
+    """Write a whole model folder, or nothing: an older model there stays until the new one is complete.
+
+    ModelError where something else than a model would be replaced.
+    """
     if not isinstance(parts.text.tokenizer, HuggingFaceTokenizer):
         raise ModelError(f"{folder}: a {type(parts.text.tokenizer).__name__} cannot be written as tokenizer.json")
     extra = {
@@ -80,7 +89,7 @@ def save_parts(folder: str | Path, parts: Parts) -> None:
         "generation": to_dict(parts.generation),
         "reading": parts.reading,
     }
-    with atomic_folder(folder) as inside:
+    with atomic_folder(replaceable(folder, "a model", KNOWN, "config.json", ModelError)) as inside:
         save_unified(inside, parts.model, extra)
         parts.text.tokenizer.save(inside)
         parts.tokenizer.save(inside / TOKENIZER)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from illume.core.device import generator
 from illume.core.errors import ModelError
-from illume.core.files import atomic_folder, write_json
+from illume.core.files import atomic_folder, replaceable, write_json
 from illume.core.tensors import load_tensors, save_tensors
 from illume.models.convert import EMBEDDING, HEAD, WEIGHTS, check_shapes, shapes
 from illume.models.decoder import DecoderConfig, LinearScaling, Llama3Scaling
@@ -25,6 +25,7 @@ from illume.models.unified import Unified
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+_KNOWN = ("config.json", "model*.safetensors", "model.safetensors.index.json")  # what is written, and so replaced
 # Old checkpoints carry their rotary frequencies; we compute them.
 _COMPUTED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
@@ -151,12 +152,12 @@ def save_language_model(
     """Write the language model alone, as transformers' AutoModelForCausalLM reads it: the inverse of loading.
 
     With `vision_rows` the vocabulary is the whole one, codes and markers too, and so untied; without, text alone.
-    ModelError for a decoder that no published family has.
+    ModelError for a decoder that no published family has, and where something else would be replaced, a tokenizer too.
     """
     tensors = language_tensors(model, vision_rows=vision_rows)
     plain = config_to_publish(model.config.decoder, len(tensors[EMBEDDING]), tied=HEAD not in tensors)
     plain["dtype"] = str(tensors[EMBEDDING].dtype).removeprefix("torch.")
-    with atomic_folder(folder) as inside:
+    with atomic_folder(replaceable(folder, "a language model", _KNOWN, "config.json", ModelError)) as inside:
         write_json(inside / "config.json", plain)
         save_tensors(inside / WEIGHTS, tensors, max_shard_bytes=max_shard_bytes)
 
