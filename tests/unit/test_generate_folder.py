@@ -1,5 +1,6 @@
 """A model folder on a full disk, with pickles in it, or with a damaged part: nothing is lost, nothing is run."""
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -153,3 +154,13 @@ def test_an_older_model_and_an_empty_folder_are_replaced(folder: Path, tmp_path:
         tiny_illume().save(place)
         assert not (place / "recipe.yaml").exists()
         assert illume.load(place, device="cpu").draw("x")
+
+
+def test_a_folder_from_before_sessions_had_a_memory_is_read(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    assert config["generation"].pop("memory") is None
+    (folder / "config.json").write_text(json.dumps(config))
+    assert illume.load(folder, device="cpu").session().memory is None
+    (folder / "config.json").write_text(json.dumps(config | {"generation": config["generation"] | {"memory": -1}}))
+    with pytest.raises(ModelError, match=r"generation: memory is a number of turns"):
+        illume.load(folder, device="cpu")

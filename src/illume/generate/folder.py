@@ -49,7 +49,8 @@ class Generation:
     """The section "generation" of config.json: what is done where a request says nothing.
 
     Drawing and editing have values of their own; the defaults are ILLUME+'s (arXiv 2504.01934). `max_length` is the
-    longest conversation with its answer, in ids; `rows` the most rows of one batch.
+    longest conversation with its answer, in ids; `rows` the most rows of one batch; `memory` how many earlier turns an
+    answer in a session sees, None: all of them. A model that learnt from single turns is lost after others: 0.
     """
 
     text: Sampling = GREEDY
@@ -58,6 +59,11 @@ class Generation:
     max_length: int = 1024
     rows: int = 64
     paint_guidance: Number = 1.0
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and self.memory < 0:
+            raise ValueError(f"memory is a number of turns, 0 or more, or none for all of them, not {self.memory}")
 
 
 @dataclass(frozen=True)
