@@ -36,10 +36,27 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         temp.write_bytes(data)
 
 
+def parse_json(text: str) -> Any:
+    """A JSON value. ValueError where it is none, has an object that names a key twice, or is nested too deeply."""
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object of its pairs. ValueError where a key comes twice: nobody knows which value was meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = sorted({key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1})
+        raise ValueError(f"an object names a key twice: {', '.join(twice)[:80]}")
+    return found
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """A JSON object from a file. CheckpointError if it is missing, damaged, or another kind of value."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
     if not isinstance(value, dict):

@@ -3,7 +3,6 @@
 It does not know which rows of a vocabulary a tokenizer uses: how many are text is the caller's to say.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from illume.core.tensors import load_tensors, save_tensors
 from illume.models.convert import EMBEDDING, HEAD, WEIGHTS, check_shapes, shapes
 from illume.models.decoder import DecoderConfig, LinearScaling, Llama3Scaling
 from illume.models.embedding import SplitRows
+from illume.models.folder import distrusted, read_object
 from illume.models.unified import Unified
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -31,23 +31,22 @@ _COMPUTED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
 
 def find_folder(name: str | Path) -> Path:
-    """The folder of a published model: `name` itself, or, for a hub name, where its configuration and weights lie."""
+    """The folder of a published model: `name` itself, or, for a hub name, where its configuration and weights lie.
+
+    ModelError where it is neither, or the hub is out of reach.
+    """
     if Path(name).is_dir():
         return Path(name)
-    return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
+    with distrusted(name, "neither a folder nor a model that the hub gives"):
+        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
 
 
 def published_config(folder: str | Path) -> DecoderConfig:
     """The shape of the language model in a folder. ModelError where it does something our decoder does not."""
     path = Path(folder) / "config.json"
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
-    try:
+    plain = read_object(path)
+    with distrusted(path, "not the shape of a language model"):
         return decoder_config(plain, str(path))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: {error!r} while reading the shape of a language model") from error
 
 
 def decoder_config(plain: Mapping[str, Any], where: str) -> DecoderConfig:
@@ -139,9 +138,14 @@ def _grow(part: SplitRows, published: Float[Tensor, "v d"], seed: int) -> None:
     part.vision.copy_(new[text_rows - len(kept) :])
 
 
-def _read(folder: Path) -> dict[str, Tensor]:
+def check_weights(folder: Path) -> None:
+    """ModelError where a folder has no weights that are read."""
     if not any((folder / name).exists() for name in (WEIGHTS, WEIGHTS + ".index.json")):
         raise ModelError(f"{folder} has no {WEIGHTS} (pickled .bin weights are not read: convert them first)")
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
+    check_weights(folder)
     tensors = load_tensors(folder / WEIGHTS)
     return {name: tensor for name, tensor in tensors.items() if not _COMPUTED.fullmatch(name)}
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from illume.core.config import plain_hash, to_dict
 from illume.core.errors import CheckpointError, DataError, IllumeError
-from illume.core.files import atomic_folder, replaceable, write_json
+from illume.core.files import atomic_folder, once, replaceable, write_json
 from illume.generate.folder import Parts
 from illume.images import ops
 from illume.models.tokenizer import lasting
@@ -111,7 +111,7 @@ def _parsed(file: Path) -> Any:
         raise DataError(f"{file}: {size:,} bytes, more than the {MAX_BYTES:,} of the longest session")
     try:
         text = file.read_text(encoding="utf-8")
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_float=_no_fraction, parse_constant=_no_fraction)
+        return json.loads(text, object_pairs_hook=once, parse_float=_no_fraction, parse_constant=_no_fraction)
     except RecursionError as error:
         raise DataError(f"{file}: nested too deeply to be a session") from error
     except ValueError as error:
@@ -120,14 +120,6 @@ def _parsed(file: Path) -> Any:
 
 def _no_fraction(text: str) -> None:
     raise ValueError(f"a session has whole numbers only, not {text:.40}")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = sorted({key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1})
-        raise ValueError(f"an object names a key twice: {', '.join(twice)[:80]}")
-    return found
 
 
 def _check_version(plain: Any, file: Path) -> None:
