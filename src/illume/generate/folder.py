@@ -169,7 +169,7 @@ def _reading(plain: Mapping[str, Any], folder: Path) -> Reading:
 
 def _image_size(plain: Mapping[str, Any], folder: Path) -> tuple[int, int]:
     match plain.get("image_size"):
-        case [int(height), int(width)]:
+        case [int(height), int(width)] if min(height, width) > 0:
             return height, width
         case other:
             raise ModelError(f"{folder}/config.json: image_size {other!r}; expected [height, width] in pixels")

@@ -1,4 +1,5 @@
-"""The config.json of a part of a model folder, and networks of diffusers in it; it does not know the parts."""
+"""The config.json of a part of a model folder, read with distrust, and networks of diffusers in it; it does not know
+the parts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from illume.core.errors import IllumeError, ModelError
+from illume.core.errors import ConfigError, IllumeError, ModelError
 from illume.core.files import parse_json
 from illume.core.tensors import save_tensors
 
@@ -18,6 +19,8 @@ def distrusted(where: object, problem: str) -> Iterator[None]:
     errors are of any class."""
     try:
         yield
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
     except IllumeError:
         raise
     except Exception as error:
