@@ -29,7 +29,7 @@ from illume.images import ops
 from illume.images.given import ImageLike, opened
 from illume.images.masks import Box, masked
 from illume.images.masks import composite as paste
-from illume.session.session import Session
+from illume.session.session import SAME, Session
 from illume.session.turns import Answer, Conversation
 from illume.tasks import prompts
 from illume.tasks.verdict import Verdict
@@ -86,7 +86,7 @@ class Illume:
         self._engine: tuple[int, Engine] | None = None
 
     def save(self, folder: str | Path) -> None:
-        """Write the whole model folder, or nothing."""
+        """Write the whole model folder, or nothing; an older model there is replaced, nothing else is."""
         save_parts(folder, self.parts)
 
     def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None) -> str:
@@ -138,16 +138,17 @@ class Illume:
         return result.text if mode == "text" else self.shown(result, seed)
 
     def session(
-        self, path: str | Path | None = None, *, seed: int | None = None, memory: int | None = None, slices: int = 0
+        self, path: str | Path | None = None, *, seed: int | None = None, memory: int | None = SAME, slices: int = 0
     ) -> Session:
         """A conversation to hold with this model: a new one, or a saved one to go on with.
 
-        `memory` is how many earlier turns an answer sees (None: all); `slices` as in `chat`. A saved session brings its
-        own seed, memory and slices.
+        `memory` is how many earlier turns an answer sees (None: all; left out: as the model's folder says); `slices` as
+        in `chat`. A saved session brings its own seed, memory and slices.
         """
         if path is None:
-            return Session(self, Conversation(seed or 0, memory, slices=slices))
-        if seed is not None or memory is not None or slices:
+            seen = self.parts.generation.memory if memory is SAME else memory
+            return Session(self, Conversation(seed or 0, seen, slices=slices))
+        if seed is not None or memory is not SAME or slices:
             raise RequestError("a saved session has its seed, memory and slices: load it, then branch(memory=...)")
         return Session.load(path, self)
 

@@ -13,7 +13,7 @@ from fixtures.packed import make_run
 from illume.core.streams import stream
 from illume.generate.named import BUILT_IN
 from illume.recipes.catalog import resolve
-from illume.recipes.pack import PROMPTS, pack, read_packed, read_provenance, says
+from illume.recipes.pack import PROMPTS, QUESTION, pack, read_packed, read_provenance, says
 from illume.recipes.recipe import WorldData
 from illume.recipes.score import recipe_hash
 from illume.world import NANO, WorldConfig, caption, oracle, sample_scene
@@ -63,6 +63,30 @@ def shown(pictures: Sequence[np.ndarray], texts: Sequence[str], world: WorldConf
     """The share of pictures that show their text."""
     pairs = zip(pictures, texts, strict=True)
     return float(np.mean([holds(oracle.check(picture, understand(text), world)) for picture, text in pairs]))
+
+
+SESSIONS = (
+    ("a red circle", "1", "make the circle blue", "what color is the circle?", "blue"),
+    ("a large blue star", "1", "color the star green", "what color is the star?", "green"),
+)
+
+
+def answered(model: illume.Illume, **settings: Any) -> float:
+    """The share of right answers in short sessions: draw, count, recolour, tell the colour."""
+    right = []
+    for seed, (prompt, count, edit, question, colour) in enumerate(SESSIONS):
+        session = model.session(seed=seed, **settings)
+        session.draw(prompt)
+        right.append(session.ask(QUESTION) == count)
+        session.edit(edit)
+        right.append(session.ask(question) == colour)
+    return float(np.mean(right))
+
+
+def test_nano_holds_a_session_with_the_memory_that_its_folder_names() -> None:
+    model = illume.load("nano", device="cpu", dtype="float32")
+    assert answered(model) >= 0.75
+    assert answered(model, memory=None) < 0.5  # it learnt single turns: the check sees when it is shown others
 
 
 def test_the_check_catches_pictures_that_show_something_else() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from illume.core.config import config_hash, dump_yaml, from_dict, load_yaml, override, to_dict
+from illume.core.config_yaml import parse_plain
 from illume.core.errors import ConfigError
 
 
@@ -183,6 +184,17 @@ def test_core_config_files_are_named_in_their_errors(text, words, tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_yaml(path, Run)
     assert [word for word in [str(path), *words] if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    "value", ["!!bool x", "!!timestamp x", "!!float ''", "!!int a", "!!null x", "!!set {a: 1}", "!mine 3", "!<x> 3"]
+)
+def test_core_config_a_tag_is_refused_wherever_it_stands(value):
+    for text in (value, f"a: {value}", f"{value}: 1", f"a: [1, {value}]", f"a: {{b: {value}}}"):
+        with pytest.raises(ConfigError, match=r"here: not valid YAML: a value is written without a tag"):
+            parse_plain(text, "here")
+    with pytest.raises(ConfigError, match="override"):
+        override(Run(), [f"note={value}"])
 
 
 def test_core_config_missing_or_binary_file_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """A model folder on a full disk, with pickles in it, or with a damaged part: nothing is lost, nothing is run."""
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import illume
 from fixtures.full_disk import file_size_limit
 from fixtures.tiny_model_folder import tiny_illume
 from illume.core.errors import CheckpointError, IllumeError, ModelError
+from illume.generate import folder as folder_module
 from illume.models.pixel_decoder import DiffusionPixelDecoder as PixelDecoder
 from illume.models.tokenizer import VisionTokenizer
 from illume.vocab.text import HuggingFaceTokenizer
@@ -110,3 +112,55 @@ def limited(save: Callable[[Any, Path], None], largest: int) -> Callable[[Any, P
 def test_others_may_read_the_weights_as_any_file(folder: Path) -> None:
     modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
     assert len(modes) == 1
+
+
+def test_nothing_but_a_model_is_replaced(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {name: tmp_path / name for name in ("letters", "settings", "notes", "inner")}
+    for name in ("notes", "inner"):
+        shutil.copytree(folder, places[name])
+    for name, file in {
+        "letters": "letter.txt", "settings": "config.json", "notes": "notes.md", "inner": "vision_tokenizer/own.py",
+    }.items():  # fmt: skip
+        path = places[name] / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (places["settings"] / "main.py").touch()
+    before = contents(tmp_path)
+    for place in places.values():
+        with pytest.raises(ModelError, match=f"{place.name}: holds .* which is no part of a model"):
+            tiny_illume().save(place)
+    monkeypatch.chdir(folder)
+    with pytest.raises(ModelError, match="the folder you are in"):
+        tiny_illume().save(folder)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("known", ["*", "*.txt"])
+def test_the_law_of_saving_notices_a_list_of_names_that_is_too_wide(
+    known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "KNOWN", (*folder_module.KNOWN, known))
+    for name in ("config.json", "letter.txt"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / name).touch()
+    tiny_illume().save(tmp_path / "mine")
+    assert not (tmp_path / "mine" / "letter.txt").exists()
+
+
+def test_an_older_model_and_an_empty_folder_are_replaced(folder: Path, tmp_path: Path) -> None:
+    (folder / "recipe.yaml").touch()  # as a run has it
+    (tmp_path / "empty").mkdir()
+    for place in (folder, tmp_path / "empty"):
+        tiny_illume().save(place)
+        assert not (place / "recipe.yaml").exists()
+        assert illume.load(place, device="cpu").draw("x")
+
+
+def test_a_folder_from_before_sessions_had_a_memory_is_read(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    assert config["generation"].pop("memory") is None
+    (folder / "config.json").write_text(json.dumps(config))
+    assert illume.load(folder, device="cpu").session().memory is None
+    (folder / "config.json").write_text(json.dumps(config | {"generation": config["generation"] | {"memory": -1}}))
+    with pytest.raises(ModelError, match=r"generation: memory is a number of turns"):
+        illume.load(folder, device="cpu")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from illume.models.lora import (
     peft_config,
     save_lora,
 )
-from illume.models.published import load_language_model, published_config
+from illume.models.published import load_language_model, published_config, save_language_model
 from illume.models.unified import Unified, UnifiedConfig
 from illume.models.vision_encoder import EncoderConfig, build_encoder
 
@@ -251,3 +252,19 @@ def test_only_linear_maps_are_adapted() -> None:
     module = nn.ModuleDict({"q_proj": nn.Linear(4, 4), "other": nn.Linear(4, 4)})
     add_lora(module, LoRAConfig(rank=1))
     assert list(lora_layers(module)) == ["q_proj"]
+
+
+def test_nothing_but_what_was_saved_is_replaced(base_folder: Path, tmp_path: Path) -> None:
+    model = awake(base_model(base_folder))
+    saves: dict[str, Callable[[Path], None]] = {
+        "lora": lambda folder: save_lora(folder, model),
+        "language": lambda folder: save_language_model(folder, base_model(base_folder)),
+    }
+    for name, save in saves.items():
+        folder = tmp_path / name
+        save(folder)
+        save(folder)
+        (folder / "tokenizer.json").write_text("mine")
+        with pytest.raises(ModelError, match=r"holds tokenizer\.json, which is no part of"):
+            save(folder)
+        assert (folder / "tokenizer.json").read_text() == "mine"

@@ -34,6 +34,18 @@ PUBLISHED_SIZES = {
 }  # fmt: skip
 
 
+WRONG = {
+    '{"model_type": "llama"}': "num_attention_heads",
+    "[]": "expected a JSON object",
+    '"llama"': "expected a JSON object",
+    "[" * 100_000: "nested too deeply",
+    '{"model_type": "llama", "model_type": "qwen2"}': "names a key twice: model_type",
+    json.dumps(OLD | {"num_attention_heads": 0}): "ZeroDivisionError",
+    json.dumps(OLD | {"rope_scaling": [1]}): "AttributeError",
+    json.dumps(OLD | {"model_type": ["llama"]}): "model_type",
+}
+
+
 class Blind(nn.Module):
     dims = (4,)
 
@@ -90,9 +102,16 @@ def test_a_shape_survives_being_published(name: str) -> None:
 def test_unreadable_configurations_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config\.json cannot be read"):
         published_config(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ModelError, match="num_attention_heads"):
-        published_config(tmp_path)
+    for text, words in WRONG.items():
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ModelError, match=words):
+            published_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["no/such-model", "no such model!", "a/b/c", "no-such"])
+def test_a_name_that_the_hub_does_not_give_is_told(name: str) -> None:
+    with pytest.raises(ModelError, match=r"neither a folder nor a model that the hub gives"):
+        find_folder(name)
 
 
 @pytest.fixture(scope="module")

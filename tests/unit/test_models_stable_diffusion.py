@@ -12,7 +12,7 @@ from fixtures.tiny_model_folder import tiny_parts
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ModelError
 from illume.data.collate import ImageBatch
-from illume.models.diffusers_parts import StableDiffusionShape, random_parts, read_published, widened
+from illume.models.diffusers_parts import StableDiffusionShape, check_published, random_parts, read_published, widened
 from illume.models.painting import build_pixel_decoder, load_pixel_decoder, shaped_pixel_decoder
 from illume.models.pixel_decoder import DiffusionDecoderConfig, DiffusionPixelDecoder, Noise
 from illume.models.stable_diffusion import StableDiffusionDecoderConfig, StableDiffusionPixelDecoder
@@ -231,6 +231,10 @@ def test_what_does_not_fit_is_refused(decoder: StableDiffusionPixelDecoder, publ
         decoder.draw(features()[:1], SIZE, 1, seeded())
     with pytest.raises(ModelError, match="no Stable Diffusion could be loaded"):
         read_published(tmp_path)
+    for name in (tmp_path, "no/such", "no such thing!"):
+        with pytest.raises(ModelError, match="no Stable Diffusion that diffusers reads"):
+            check_published(name)
+    check_published(published)
     parts = read_published(published)
     with pytest.raises(ModelError, match="a UNet of 4 channels for 4 and features of"):
         StableDiffusionPixelDecoder(decoder.config, DIMS, parts)

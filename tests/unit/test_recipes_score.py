@@ -55,6 +55,8 @@ def test_the_hash_is_of_what_the_model_depends_on() -> None:
     recipe = pico()
     elsewhere = replace(recipe, out="elsewhere", device="cpu", score=ScoreConfig(3, 4))
     assert score.recipe_hash(elsewhere) == score.recipe_hash(recipe)
+    forgetful = replace(recipe, generation=replace(recipe.generation, memory=7))  # sessions alone ask for it
+    assert score.recipe_hash(forgetful) == score.recipe_hash(recipe)
     assert score.recipe_hash(replace(recipe, seed=1)) != score.recipe_hash(recipe)
 
 

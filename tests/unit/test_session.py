@@ -254,6 +254,15 @@ def test_memory_is_how_many_turns_an_answer_sees(illume: Recording) -> None:
         illume.session(memory=-1)
 
 
+def test_memory_that_is_not_said_is_the_model_s() -> None:
+    parts = session_parts()
+    lone = Illume(replace(parts, generation=replace(parts.generation, memory=0)))
+    assert [lone.session().memory, Session(lone).memory, lone.session(memory=2).memory] == [0, 0, 2]
+    assert lone.session(memory=None).memory is Illume(parts).session().memory is None
+    with pytest.raises(ValueError, match="memory"):
+        replace(parts.generation, memory=-1)
+
+
 def test_pictures_that_are_given_out_are_copies(illume: Recording) -> None:
     session = illume.session()
     for given_out in (session.draw("x"), session.pictures["picture-1"], session.picture("picture-1")):

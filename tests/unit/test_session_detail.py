@@ -158,7 +158,7 @@ def test_impossible_slices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in (-1, 10**6):
         with pytest.raises(RequestError, match="slices"):
             model.session(slices=wrong)
-    monkeypatch.setattr(ops.check_area, "__defaults__", (100,))
+    monkeypatch.setitem(ops.upright.__kwdefaults__, "max_pixels", 100)
     with pytest.raises(DataError, match="more than 100"):
         model.session(slices=9).ask("what?", large(), **FEW)
 

@@ -86,7 +86,7 @@ def chat(
         typer.Option("--out", "-o", help="The folder for a conversation's drawings. Default: chat-1, -2..."),
     ] = None,
     memory: Annotated[
-        int | None, typer.Option(min=0, help="How many earlier turns an answer sees. Default: all of them.")
+        int | None, typer.Option(min=0, help="How many earlier turns an answer sees. Default: the model's own.")
     ] = None,
     slices: Annotated[
         int, typer.Option(min=0, help="Read large images as an overview and at most so many slices (0: whole).")
@@ -107,7 +107,9 @@ def chat(
         return
     from illume.session.console import Console, free_folder
 
-    session = load_model(model, device).session(seed=seed, memory=memory, slices=slices)
+    asked = load_model(model, device)
+    remembered = asked.parts.generation.memory if memory is None else memory
+    session = asked.session(seed=seed, memory=remembered, slices=slices)
     converse(Console(session, out or free_folder("chat"), images, temperature=temperature), as_json)
 
 

@@ -37,6 +37,13 @@ def dump_plain(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        tag = getattr(self.peek_event(), "tag", None)
+        if tag is not None:  # PyYAML's own types of it fail in many ways, and a field knows its type
+            problem = f"a value is written without a tag, such as {tag!r:.80}"
+            raise yaml.composer.ComposerError(None, None, problem, self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         names = [str(key.value) for key, _ in node.value]
         for i, (key, _) in enumerate(node.value):

@@ -8,12 +8,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from illume.core.errors import CheckpointError
+from illume.core.errors import CheckpointError, IllumeError
 
 _TEMP, _ASIDE = ".tmp-", ".old-"
 _live: set[str] = set()  # the temporary names this process is writing now: never stale, whichever thread cleans
@@ -35,10 +36,27 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         temp.write_bytes(data)
 
 
+def parse_json(text: str) -> Any:
+    """A JSON value. ValueError where it is none, has an object that names a key twice, or is nested too deeply."""
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object of its pairs. ValueError where a key comes twice: nobody knows which value was meant."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = sorted({key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1})
+        raise ValueError(f"an object names a key twice: {', '.join(twice)[:80]}")
+    return found
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """A JSON object from a file. CheckpointError if it is missing, damaged, or another kind of value."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
     if not isinstance(value, dict):
@@ -69,6 +87,32 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         yield temp
         _flush_tree(temp)
         _swap_in(temp, path)
+
+
+def replaceable(
+    path: str | Path, what: str, known: Sequence[str], mark: str, refusal: type[IllumeError] = CheckpointError
+) -> Path:
+    """The folder that `what` ("a session") may be written to: none yet, an empty one, or one that holds nothing else.
+
+    `known` are patterns of the names inside that are replaced, `mark` is one that must be there. Anything else, and the
+    folder one is in, is refused: a folder is swapped as a whole, and what a person keeps there would be gone.
+    """
+    try:
+        folder = Path(path).resolve()
+        if not folder.name or Path.cwd().is_relative_to(folder):
+            raise refusal(f"{path}: {what} cannot take the place of the folder you are in, or of one around it")
+        if not folder.exists():
+            return folder
+        if not folder.is_dir():
+            raise refusal(f"{path}: there is a file of this name; save {what} as a folder of another name")
+        names = [entry.relative_to(folder).as_posix() for entry in folder.rglob("*")]
+    except (OSError, ValueError) as error:
+        raise refusal(f"{path}: {what} cannot be saved there: {error}") from error
+    foreign = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in known)]
+    if names and (foreign or mark not in names):
+        found = ", ".join(sorted(foreign or names)[:3])
+        raise refusal(f"{path}: holds {found}, which is no part of {what}: nothing is replaced; choose another name")
+    return folder
 
 
 def discard(path: str | Path) -> None:

@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from illume.core.errors import CheckpointError
-from illume.core.files import atomic_file, read_json, write_json
+from illume.core.files import atomic_file, parse_json, read_json, write_json
+
+_MOST_HEADER = 100_000_000  # bytes: safetensors' own limit
 
 
 def save_tensors(
@@ -47,11 +49,13 @@ def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> dict[s
         return _load_file(path, device)
     weight_map = _weight_map(path)
     loaded: dict[str, Tensor] = {}
+    odd: set[str] = set()
     for name in sorted(set(weight_map.values())):
-        loaded |= _load_file(path.with_name(name), device)
-    if loaded.keys() != weight_map.keys():
-        odd = sorted(loaded.keys() ^ weight_map.keys())
-        raise CheckpointError(f"{_index(path)}: index and shards disagree about {odd[0]!r} ({len(odd)} names in all)")
+        shard = _load_file(path.with_name(name), device)
+        odd |= shard.keys() ^ {key for key, place in weight_map.items() if place == name}
+        loaded |= shard
+    if odd:
+        raise CheckpointError(f"{_index(path)}: index and shards disagree about {min(odd)!r} ({len(odd)} names in all)")
     return loaded
 
 
@@ -60,10 +64,22 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if not path.exists() and _index(path).exists():
         path = path.with_name(next(iter(_weight_map(path).values())))
-    with _plain_errors(path, "is not a readable safetensors file"), safe_open(path, framework="pt") as file:
-        metadata = dict(file.metadata() or {})
+    with _plain_errors(path, "is not a readable safetensors file"):
+        check_header(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
     metadata.pop("format", None)
     return metadata
+
+
+def check_header(path: Path) -> None:
+    """ValueError where the header of a safetensors file is no JSON, or names a tensor twice: its own reader takes the
+    last one. OSError where there is no such file."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > _MOST_HEADER:
+            raise ValueError(f"a header of {size:,} bytes: damaged, or another kind of file")
+        parse_json(file.read(size).decode("utf-8"))
 
 
 def _shard(tensors: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
@@ -99,6 +115,7 @@ def _save_file(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, st
 
 def _load_file(path: Path, device: str | torch.device) -> dict[str, Tensor]:
     with _plain_errors(path, "is not a readable safetensors file"):
+        check_header(path)
         return load_file(path, device=str(device))
 
 
@@ -111,8 +128,8 @@ def _weight_map(path: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{_index(path)}: has no weight_map")
     for name in weight_map.values():
-        if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointError(f"{_index(path)}: {name!r} is not the name of a file in this folder")
+        if not isinstance(name, str) or Path(name).name != name or Path(name).suffix != path.suffix:
+            raise CheckpointError(f"{_index(path)}: {name!r:.200} is not the name of a file of tensors in this folder")
     return weight_map
 
 

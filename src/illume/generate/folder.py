@@ -12,7 +12,7 @@ import torch
 
 from illume.core.config import from_dict, to_dict
 from illume.core.errors import ConfigError, ModelError
-from illume.core.files import atomic_folder, write_text
+from illume.core.files import atomic_folder, replaceable, write_text
 from illume.generate.card import model_card
 from illume.generate.request import GREEDY, Number, Sampling, Scale
 from illume.models.convert import load_unified, read_unified_config, save_unified
@@ -27,6 +27,12 @@ from illume.vocab.text import ChatTemplate, HuggingFaceTokenizer, TextFormat
 C = TypeVar("C")
 TOKENIZER, PIXEL_DECODER = "vision_tokenizer", "pixel_decoder"
 _NEEDED = ("tokenizer.json", f"{TOKENIZER}/config.json", f"{PIXEL_DECODER}/config.json")
+# What a model folder holds, with what its run writes beside it: a save replaces these names and no others.
+KNOWN = (
+    "config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*.json", "README.md", "recipe.yaml",
+    *(part + inside for part in (TOKENIZER, PIXEL_DECODER) for inside in ("", "/*.json", "/*.safetensors")),
+    *(f"{PIXEL_DECODER}/{inside}" for inside in ("unet", "vae", "scheduler")),
+)  # fmt: skip
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -43,7 +49,8 @@ class Generation:
     """The section "generation" of config.json: what is done where a request says nothing.
 
     Drawing and editing have values of their own; the defaults are ILLUME+'s (arXiv 2504.01934). `max_length` is the
-    longest conversation with its answer, in ids; `rows` the most rows of one batch.
+    longest conversation with its answer, in ids; `rows` the most rows of one batch; `memory` how many earlier turns an
+    answer in a session sees, None: all of them. A model that learnt from single turns is lost after others: 0.
     """
 
     text: Sampling = GREEDY
@@ -52,6 +59,11 @@ class Generation:
     max_length: int = 1024
     rows: int = 64
     paint_guidance: Number = 1.0
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and self.memory < 0:
+            raise ValueError(f"memory is a number of turns, 0 or more, or none for all of them, not {self.memory}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,10 @@ class Parts:
 
 
 def save_parts(folder: str | Path, parts: Parts) -> None:
-    """Write a whole model folder, or nothing: what stood there before stays until the new one is complete."""
+    """Write a whole model folder, or nothing: an older model there stays until the new one is complete.
+
+    ModelError where something else than a model would be replaced.
+    """
     if not isinstance(parts.text.tokenizer, HuggingFaceTokenizer):
         raise ModelError(f"{folder}: a {type(parts.text.tokenizer).__name__} cannot be written as tokenizer.json")
     extra = {
@@ -80,7 +95,7 @@ def save_parts(folder: str | Path, parts: Parts) -> None:
         "generation": to_dict(parts.generation),
         "reading": parts.reading,
     }
-    with atomic_folder(folder) as inside:
+    with atomic_folder(replaceable(folder, "a model", KNOWN, "config.json", ModelError)) as inside:
         save_unified(inside, parts.model, extra)
         parts.text.tokenizer.save(inside)
         parts.tokenizer.save(inside / TOKENIZER)
@@ -154,7 +169,7 @@ def _reading(plain: Mapping[str, Any], folder: Path) -> Reading:
 
 def _image_size(plain: Mapping[str, Any], folder: Path) -> tuple[int, int]:
     match plain.get("image_size"):
-        case [int(height), int(width)]:
+        case [int(height), int(width)] if min(height, width) > 0:
             return height, width
         case other:
             raise ModelError(f"{folder}/config.json: image_size {other!r}; expected [height, width] in pixels")

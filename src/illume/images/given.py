@@ -1,6 +1,5 @@
 """Whatever a person gives as an image, as an RGB picture; it does not know what becomes of it."""
 
-import io
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,26 +10,33 @@ from illume.core.errors import DataError
 from illume.images import ops
 
 ImageLike: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
-"""A file's name, a file's bytes, a picture, or an array of uint8 (h, w, 3)."""
+"""A file's name, a file's bytes, a picture, or an array of uint8 (h, w, 3), or (h, w, 4) or (h, w) of grey."""
 
 
 def whole(image: ImageLike) -> Image.Image:
-    """An RGB picture of one's own to keep, as large as it is given. DataError where it is too large to be kept so."""
-    picture = opened(image).copy()
-    ops.check_area(picture, "the picture")
-    return picture
+    """An RGB picture of one's own to keep, as large as it is given. DataError as in `opened`."""
+    return opened(image).copy()
 
 
 def opened(image: ImageLike) -> Image.Image:
-    """The RGB picture. DataError for what is no image, in whatever way."""
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
-            raise DataError(f"an array image has uint8 values and shape (h, w, 3), not {image.dtype} {image.shape}")
-        image = Image.fromarray(image)
-    if not isinstance(image, Image.Image):
-        return ops.decode(image)
-    if image.mode == "RGB":
-        return image
-    data = io.BytesIO()  # the other modes take the way of a file: one place knows how they become RGB
-    image.save(data, format="TIFF")
-    return ops.decode(data.getvalue(), where=f"a picture of mode {image.mode}")
+    """The RGB picture, upright. DataError for what is no image, in whatever way, and for one that is too large."""
+    match image:
+        case str() | Path() | bytes():
+            return ops.decode(image)
+        case Image.Image():
+            return ops.upright(image, f"a picture of mode {image.mode}")
+        case np.ndarray():
+            return ops.upright(_of_array(image), "an array")
+        case other:
+            raise DataError(
+                f"an image is a file's name or its bytes, a picture of Pillow's, or an array of uint8, not "
+                f"{type(other).__name__}"
+            )
+
+
+def _of_array(array: np.ndarray) -> Image.Image:
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise DataError(f"an array image has uint8 values and shape (h, w, 3), not {array.dtype} {array.shape}")
+    if not array.size:
+        raise DataError(f"an array of shape {array.shape}: an image without area")
+    return Image.fromarray(array)

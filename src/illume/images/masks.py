@@ -5,6 +5,7 @@ can read it, and nothing of what was there before shines through.
 """
 
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 from jaxtyping import Bool
@@ -81,9 +82,13 @@ def found_marked(picture: Image.Image) -> Region:
 
 def _inside(box: Box, size: tuple[int, int], where: str) -> Region:
     height, width = size
-    left, top, right, bottom = box
+    try:
+        left, top, right, bottom = (index(edge) for edge in box)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: a box is four whole numbers: left, top, right, bottom, not {box!r:.80}") from error
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise DataError(f"{where}: the box {list(box)} (left, top, right, bottom) is none of {width} x {height} pixels")
+        found = [left, top, right, bottom]
+        raise DataError(f"{where}: the box {found} (left, top, right, bottom) is none of {width} x {height} pixels")
     region = np.zeros(size, bool)
     region[top:bottom, left:right] = True
     return region

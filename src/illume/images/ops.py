@@ -2,6 +2,8 @@
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,19 +33,14 @@ def decode(source: str | Path | bytes, where: str = "", *, max_pixels: int = MAX
     data = source if isinstance(source, bytes) else _read(Path(source), where)
     if not data:
         raise DataError(f"{where}: an empty file, not an image")
-    try:
-        with Image.open(io.BytesIO(data), formats=formats()) as image:
-            _check_shape(image, where, max_pixels)
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), where)
-    except DataError:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise DataError(f"{where}: not an image of a known kind ({', '.join(FORMATS)})") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{where}: more than {max_pixels:,} pixels: {error}") from error
-    except Exception as error:  # decoders meet broken files with errors of any class
-        raise DataError(f"{where}: truncated or damaged: {error}") from error
+    with _plain_errors(where, max_pixels), Image.open(io.BytesIO(data), formats=formats()) as image:
+        return _upright(image, where, max_pixels)
+
+
+def upright(image: Image.Image, where: str = "a picture", *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture of Pillow's, of any mode, read or not, as its file would be decoded. DataError as there."""
+    with _plain_errors(where, max_pixels):
+        return _upright(image, where, max_pixels)
 
 
 def fit(image: Image.Image, size: Size, how: Fit = "cover") -> Image.Image:
@@ -108,6 +105,20 @@ def _read(path: Path, where: str) -> bytes:
         raise DataError(f"{where!r:.200}: cannot be read: {error}") from error
 
 
+@contextmanager
+def _plain_errors(where: str, max_pixels: int) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"{where}: not an image of a known kind ({', '.join(FORMATS)})") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{where}: more than {max_pixels:,} pixels: {error}") from error
+    except Exception as error:  # decoders meet broken files with errors of any class
+        raise DataError(f"{where}: truncated or damaged: {error}") from error
+
+
 def formats() -> list[str]:
     """The kinds of files that are opened, as Pillow calls them."""
     Image.init()
@@ -131,13 +142,19 @@ def _check_shape(image: Image.Image, where: str, max_pixels: int) -> None:
         raise DataError(f"{where}: {frames} frames: an animation or a stack, not one still picture")
 
 
+def _upright(image: Image.Image, where: str, max_pixels: int) -> Image.Image:
+    _check_shape(image, where, max_pixels)
+    image.load()
+    return _to_rgb(ImageOps.exif_transpose(image), where)
+
+
 def _to_rgb(image: Image.Image, where: str) -> Image.Image:
     if image.mode == "F":
         raise DataError(f"{where}: floating-point values without a fixed range: save it with 8 bits a channel")
     if image.mode in _SIXTEEN_BIT:
         return _from_sixteen_bits(image, where)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, (*_WHITE, 255)), rgba).convert("RGB")
     return image.convert("RGB")
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from illume.core.config import from_dict, to_dict
-from illume.core.errors import ConfigError, ModelError
+from illume.core.errors import ModelError
 from illume.core.files import write_json
 from illume.core.tensors import load_tensors, save_tensors
-from illume.models.folder import read_config
+from illume.models.folder import distrusted, read_config
 from illume.models.unified import Unified, UnifiedConfig
 from illume.models.vision_encoder import VisionEncoder, encoder_from_spec
 
@@ -73,13 +73,11 @@ def load_unified(folder: str | Path, device: torch.device | str = "cpu", dtype: 
     ModelError names what does not fit: another format version, missing or unexpected tensors, wrong shapes.
     """
     plain = read_unified_config(folder)
-    try:
+    with distrusted(f"{folder}/config.json", "not the sizes of a model"):
         config = from_dict(UnifiedConfig, plain["unified"], where=f"{folder}/config.json: unified")
-    except ConfigError as error:
-        raise ModelError(str(error)) from error
-    encoder = encoder_from_spec(plain["vision_encoder"])  # for real: it may hold more than its weights
-    with torch.device("meta"):
-        model = Unified(config, encoder)
+        encoder = encoder_from_spec(plain["vision_encoder"])  # for real: it may hold more than its weights
+        with torch.device("meta"):
+            model = Unified(config, encoder)
     fill(model, load_tensors(Path(folder) / WEIGHTS), where=str(folder))
     return model.to(device=device, dtype=dtype).eval()
 

@@ -24,8 +24,8 @@ from transformers import (
     Mask2FormerPreTrainedModel,
 )
 
-from illume.core.errors import ModelError
 from illume.models.detection import Box, Detection
+from illume.models.folder import distrusted
 
 _MOST_SEGMENTS = 100  # what mmdetection keeps of a picture, best first
 
@@ -132,19 +132,17 @@ class Matcher:
 
 def load_detector(name: str | Path, device: torch.device | str = "cpu") -> Detector:
     """The detector of a folder or of a hub name. ModelError where it is none, or of a kind that is not read here."""
-    try:
+    with distrusted(name, "no object detector that transformers reads"):
         config = AutoConfig.from_pretrained(str(name))
         made = Segmenter if isinstance(config, Mask2FormerConfig) else AutoModelForObjectDetection
         model: Any = made.from_pretrained(str(name))
         processor = AutoImageProcessor.from_pretrained(str(name))
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{name}: no object detector that transformers reads: {error}") from error
     return Detector(model.to(device), processor, config.id2label)
 
 
 def load_matcher(name: str | Path, device: torch.device | str = "cpu") -> Matcher:
     """The CLIP of a folder or of a hub name. ModelError where it is none."""
-    try:
+    with distrusted(name, "no CLIP that transformers reads"):
         kind = AutoConfig.from_pretrained(str(name)).model_type
         if kind != "clip":
             raise ValueError(f"its model type is {kind!r}, not 'clip'")
@@ -152,8 +150,6 @@ def load_matcher(name: str | Path, device: torch.device | str = "cpu") -> Matche
         return Matcher(
             model.to(device), AutoImageProcessor.from_pretrained(str(name)), AutoTokenizer.from_pretrained(str(name))
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{name}: no CLIP that transformers reads: {error}") from error
 
 
 def _where(model: nn.Module) -> torch.device:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from illume.core.errors import ModelError
+from illume.models.folder import distrusted
 
 NUM_SIZES = 6  # XL is told heights, widths and crops: so many numbers
 
@@ -76,14 +77,21 @@ def read_published(name: str | Path) -> Published:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
     whole: dict[str, Any] = {"use_safetensors": True, "low_cpu_mem_usage": False, "torch_dtype": torch.float32}
-    try:
+    with distrusted(name, "no Stable Diffusion could be loaded, in safetensors"):
         return Published(
             UNet2DConditionModel.from_pretrained(name, subfolder="unet", **whole),
             AutoencoderKL.from_pretrained(name, subfolder="vae", **whole),
             DDIMScheduler.from_pretrained(name, subfolder="scheduler", clip_sample=False),  # latents exceed 1
         )
-    except OSError as error:
-        raise ModelError(f"no Stable Diffusion could be loaded from {name}: {error}") from error
+
+
+def check_published(name: str | Path) -> None:
+    """ModelError where a diffusers folder or a hub name has no configurations of a UNet and a VAE; reads no weights."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    with distrusted(name, "no Stable Diffusion that diffusers reads"):
+        UNet2DConditionModel.load_config(name, subfolder="unet")
+        AutoencoderKL.load_config(name, subfolder="vae")
 
 
 def random_parts(shape: StableDiffusionShape) -> Published:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from illume.core.errors import ModelError
-from illume.core.files import atomic_folder, read_json, write_json
+from illume.core.files import atomic_folder, read_json, replaceable, write_json
 from illume.core.tensors import load_tensors, save_tensors
 from illume.models.convert import check_shapes, shapes
 from illume.models.unified import Unified
@@ -113,12 +113,13 @@ def save_lora(folder: str | Path, model: Unified, *, base: str | None = None, en
     """Write what LoRA trained: A and B as peft does, and beside them what is trained whole.
 
     That is the adapter, the vision rows of embedding and head (codes folded), the 2-D places, and, with `encoder`, the
-    vision encoder. `base` names the language model they belong to. ModelError where there is no LoRA.
+    vision encoder. `base` names the language model they belong to. ModelError where there is no LoRA, and where
+    something else than one would be replaced.
     """
     layers = lora_layers(model.decoder)
     if not layers:
         raise ModelError("this model has no LoRA to save: it was merged, or never added")
-    with atomic_folder(folder) as inside:
+    with atomic_folder(replaceable(folder, "a LoRA", (CONFIG, WEIGHTS, BESIDE), CONFIG, ModelError)) as inside:
         write_json(inside / CONFIG, peft_config(next(iter(layers.values())).config, base))
         save_tensors(inside / WEIGHTS, lora_tensors(model.decoder))
         save_tensors(inside / BESIDE, _beside(model, encoder))

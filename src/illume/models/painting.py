@@ -4,7 +4,7 @@ from pathlib import Path
 
 from illume.core.errors import ModelError
 from illume.models.convolutional import ConvolutionalDecoderConfig, ConvolutionalPixelDecoder
-from illume.models.folder import read_config
+from illume.models.folder import distrusted, read_config
 from illume.models.pixel_decoder import FORMAT_VERSION, DiffusionDecoderConfig, DiffusionPixelDecoder, PixelDecoder
 from illume.models.stable_diffusion import StableDiffusionDecoderConfig, StableDiffusionPixelDecoder
 
@@ -38,7 +38,8 @@ def shaped_pixel_decoder(config: PixelDecoderConfig, dims: tuple[int, ...]) -> P
 def load_pixel_decoder(folder: str | Path) -> PixelDecoder:
     """The pixel decoder of a folder, whichever kind its config.json says. ModelError where it is of none."""
     path = Path(folder) / "config.json"
-    kind = read_config(path, FORMAT_VERSION).get("pixel_decoder", {}).get("kind")
-    if kind not in PIXEL_DECODERS:
-        raise ModelError(f"{path}: a pixel decoder of kind {kind!r}; known are {', '.join(PIXEL_DECODERS)}")
-    return PIXEL_DECODERS[kind].load(folder)
+    with distrusted(path, "not the sizes of a pixel decoder"):
+        kind = read_config(path, FORMAT_VERSION).get("pixel_decoder", {}).get("kind")
+        if kind not in PIXEL_DECODERS:
+            raise ModelError(f"{path}: a pixel decoder of kind {kind!r}; known are {', '.join(PIXEL_DECODERS)}")
+        return PIXEL_DECODERS[kind].load(folder)

@@ -5,7 +5,6 @@ takes longer to import than a picture to draw.
 """
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from illume.core.errors import ModelError
+from illume.models.folder import distrusted, read_object
 from illume.models.layers import LONGEST_WRITTEN_OUT
 from illume.models.qwen_vision import QWEN_MODELS, WHERE_IN_WHOLE, is_qwen
 from illume.models.siglip import MODEL_TYPE as SIGLIP
@@ -37,11 +37,16 @@ Colours = tuple[float, float, float]
 def load_network(name: str) -> nn.Module:
     """A vision model, or the vision part of a larger one, from a folder or the hub, with its weights.
 
-    ModelError where it is none that is read here, or lacks weights.
+    ModelError where it is none that is read here, or lacks weights; pickles are not opened.
     """
+    with distrusted(name, "no vision model that transformers reads, with weights in safetensors"):
+        return _load_network(name)
+
+
+def _load_network(name: str) -> nn.Module:
     whole = AutoConfig.from_pretrained(name)
     vision = getattr(whole, "vision_config", whole)
-    asked: dict[str, Any] = {}
+    asked: dict[str, Any] = {"use_safetensors": True}
     if vision.model_type == SIGLIP:
         asked["vision_use_head"] = False  # nothing here reads SigLIP's pooling head
     if is_qwen(vision):
@@ -70,14 +75,26 @@ def pixel_statistics(name: str) -> tuple[Colours, Colours]:
     """Mean and deviation by which a published model's pixels are normalised: its preprocessor_config.json says them, or
     its processor_config.json. ModelError where neither does."""
     for file, inside in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
-        path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
-        plain = {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+        with distrusted(name, f"{file} cannot be found"):
+            path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        plain = {} if path is None else read_object(Path(path))
         plain = plain if inside is None else plain.get(inside, {})
         if "image_mean" in plain and "image_std" in plain:
-            return tuple(plain["image_mean"]), tuple(plain["image_std"])
+            return colours(plain["image_mean"], f"{path}: image_mean"), colours(
+                plain["image_std"], f"{path}: image_std"
+            )
     raise ModelError(
         f"{name} has no preprocessor_config.json with image_mean and image_std, which say how its pixels are normalised"
     )
+
+
+def colours(value: object, where: str) -> Colours:
+    """Three numbers, one a channel. ModelError for anything else."""
+    match value:
+        case [int() | float() as red, int() | float() as green, int() | float() as blue]:
+            return float(red), float(green), float(blue)
+        case _:
+            raise ModelError(f"{where}: expected three numbers, one a channel, not {value!r:.80}")
 
 
 def vision_model(model_type: str, where: str) -> type[PreTrainedModel]:

@@ -3,7 +3,6 @@
 It does not know which rows of a vocabulary a tokenizer uses: how many are text is the caller's to say.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,37 +15,38 @@ from torch import Tensor
 
 from illume.core.device import generator
 from illume.core.errors import ModelError
-from illume.core.files import atomic_folder, write_json
+from illume.core.files import atomic_folder, replaceable, write_json
 from illume.core.tensors import load_tensors, save_tensors
 from illume.models.convert import EMBEDDING, HEAD, WEIGHTS, check_shapes, shapes
 from illume.models.decoder import DecoderConfig, LinearScaling, Llama3Scaling
 from illume.models.embedding import SplitRows
+from illume.models.folder import distrusted, read_object
 from illume.models.unified import Unified
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+_KNOWN = ("config.json", "model*.safetensors", "model.safetensors.index.json")  # what is written, and so replaced
 # Old checkpoints carry their rotary frequencies; we compute them.
 _COMPUTED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
 
 def find_folder(name: str | Path) -> Path:
-    """The folder of a published model: `name` itself, or, for a hub name, where its configuration and weights lie."""
+    """The folder of a published model: `name` itself, or, for a hub name, where its configuration and weights lie.
+
+    ModelError where it is neither, or the hub is out of reach.
+    """
     if Path(name).is_dir():
         return Path(name)
-    return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
+    with distrusted(name, "neither a folder nor a model that the hub gives"):
+        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
 
 
 def published_config(folder: str | Path) -> DecoderConfig:
     """The shape of the language model in a folder. ModelError where it does something our decoder does not."""
     path = Path(folder) / "config.json"
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
-    try:
+    plain = read_object(path)
+    with distrusted(path, "not the shape of a language model"):
         return decoder_config(plain, str(path))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: {error!r} while reading the shape of a language model") from error
 
 
 def decoder_config(plain: Mapping[str, Any], where: str) -> DecoderConfig:
@@ -138,9 +138,14 @@ def _grow(part: SplitRows, published: Float[Tensor, "v d"], seed: int) -> None:
     part.vision.copy_(new[text_rows - len(kept) :])
 
 
-def _read(folder: Path) -> dict[str, Tensor]:
+def check_weights(folder: Path) -> None:
+    """ModelError where a folder has no weights that are read."""
     if not any((folder / name).exists() for name in (WEIGHTS, WEIGHTS + ".index.json")):
         raise ModelError(f"{folder} has no {WEIGHTS} (pickled .bin weights are not read: convert them first)")
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
+    check_weights(folder)
     tensors = load_tensors(folder / WEIGHTS)
     return {name: tensor for name, tensor in tensors.items() if not _COMPUTED.fullmatch(name)}
 
@@ -151,12 +156,12 @@ def save_language_model(
     """Write the language model alone, as transformers' AutoModelForCausalLM reads it: the inverse of loading.
 
     With `vision_rows` the vocabulary is the whole one, codes and markers too, and so untied; without, text alone.
-    ModelError for a decoder that no published family has.
+    ModelError for a decoder that no published family has, and where something else would be replaced, a tokenizer too.
     """
     tensors = language_tensors(model, vision_rows=vision_rows)
     plain = config_to_publish(model.config.decoder, len(tensors[EMBEDDING]), tied=HEAD not in tensors)
     plain["dtype"] = str(tensors[EMBEDDING].dtype).removeprefix("torch.")
-    with atomic_folder(folder) as inside:
+    with atomic_folder(replaceable(folder, "a language model", _KNOWN, "config.json", ModelError)) as inside:
         write_json(inside / "config.json", plain)
         save_tensors(inside / WEIGHTS, tensors, max_shard_bytes=max_shard_bytes)
 

@@ -120,6 +120,7 @@ class RunFolder:
 def naming(recipe: Recipe) -> dict[str, Any]:
     """A recipe as the plain data that names what is trained: younger fields only where they say something."""
     plain = to_dict(recipe)
+    del plain["generation"]["memory"]  # of sessions alone: nothing is trained or scored with it
     plain["data"] = _without(plain["data"], ADDED_TO_DATA.get(recipe.data.kind, {}))
     if recipe.rounds is not None:
         plain["rounds"] = {n: v for n, v in plain["rounds"].items() if n not in ADDED_TO_ROUNDS or v is not None}

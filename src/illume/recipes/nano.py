@@ -62,5 +62,6 @@ def nano() -> Recipe:
             draw=Drawing(Sampling(0.7, 0, 0.9), 1.5),
             edit=Drawing(Sampling(0.2, 0, 0.9), 1.0),  # of what is kept there is one right drawing
             max_length=576,
+            memory=0,  # every record is a single turn
         ),
     )

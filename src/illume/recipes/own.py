@@ -46,6 +46,7 @@ def own() -> Recipe:
             draw=Drawing(Sampling(0.9, 0, 0.95), 2.0),
             edit=Drawing(Sampling(0.7, 0, 0.9), 1.0),
             max_length=512,
+            memory=0,  # every record is a single turn
         ),
         score=ScoreConfig(num_items=400),
     )

@@ -17,11 +17,12 @@ from torch import Tensor
 from illume.api import Illume, load
 from illume.core.config import dump_yaml, load_yaml
 from illume.core.errors import ConfigError, ModelError
-from illume.core.files import atomic_folder, read_json, write_json, write_text
+from illume.core.files import atomic_folder, read_json, replaceable, write_json, write_text
 from illume.core.tensors import load_tensors, save_tensors
 from illume.eval.scorecard import load as load_card
 from illume.generate.card import model_card
 from illume.generate.draw import drawn
+from illume.generate.folder import KNOWN
 from illume.recipes.catalog import RECIPES, resolve
 from illume.recipes.recipe import Recipe
 from illume.recipes.score import RECIPE_FILE, find_model, recipe_hash
@@ -49,9 +50,7 @@ def pack(run: Path, out: Path) -> dict[str, Any]:
     model = find_model(run)
     recipe = load_yaml(model / RECIPE_FILE, Recipe)
     card = _card_of(run, recipe)
-    if out.exists() and not (out / PROVENANCE).is_file():
-        raise ModelError(f"{out}: there is something else there, which is not replaced; give another folder")
-    with atomic_folder(out) as inside:
+    with atomic_folder(replaceable(out, "a packed model", (*KNOWN, PROVENANCE), PROVENANCE, ModelError)) as inside:
         copytree(model, inside, dirs_exist_ok=True)
         for file in inside.rglob("*.safetensors"):
             save_tensors(file, halved(load_tensors(file), f"{model / file.relative_to(inside)}"))

@@ -78,6 +78,7 @@ def pico() -> Recipe:
             draw=Drawing(Sampling(0.7, 0, 0.9), (1.0, 2.0)),  # only colours: shapes are drawn as well without
             edit=Drawing(Sampling(0.2, 0, 0.9), 1.0),  # of what is kept there is one right drawing
             max_length=192,
+            memory=0,  # every record is a single turn
         ),
         score=ScoreConfig(num_items=300),
     )

@@ -19,6 +19,7 @@ from illume.generate.folder import Parts
 from illume.recipes import parts
 from illume.recipes.data import OpenData, open_data
 from illume.recipes.folder import RunFolder
+from illume.recipes.published import find_published
 from illume.recipes.recipe import Recipe
 from illume.recipes.samples import sample_grid
 from illume.recipes.score import score_model
@@ -38,6 +39,7 @@ def run(recipe: Recipe) -> dict[str, Any]:
     try:
         folder = RunFolder(recipe)
         with folder.part("data"):
+            find_published(recipe)
             data = open_data(recipe)
             text = parts.text_format(recipe, data)
         tell_problems(data)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from illume.core.config import plain_hash, to_dict
 from illume.core.errors import CheckpointError, DataError, IllumeError
-from illume.core.files import atomic_folder, write_json
+from illume.core.files import atomic_folder, once, replaceable, write_json
 from illume.generate.folder import Parts
 from illume.images import ops
 from illume.models.tokenizer import lasting
@@ -25,6 +25,7 @@ from illume.vocab.messages import ImageFrame, ImagePart, Message, Part, Role, Te
 FORMAT_VERSION = 1
 SCHEMA = Path(__file__).with_name("session.schema.json")
 FILE, PICTURES = "session.json", "pictures"
+_KNOWN = (FILE, PICTURES, f"{PICTURES}/picture-*.png")
 MAX_BYTES = 64_000_000  # of session.json: thousands of turns
 
 
@@ -46,7 +47,7 @@ def fingerprint(parts: Parts) -> dict[str, str]:
 
 def write(path: str | Path, conversation: Conversation, parts: Parts, model: Path | None) -> None:
     """Write a session, or leave what was there. DataError where something else than a session would be replaced."""
-    folder = _replaceable(path)
+    folder = replaceable(path, "a session", _KNOWN, FILE, DataError)
     plain = {
         "format_version": FORMAT_VERSION,
         "model": {"name": model.name if model else None} | fingerprint(parts),
@@ -92,32 +93,6 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
-def _replaceable(path: str | Path) -> Path:
-    """The folder that a session may be written to: none yet, an empty one, or a session's."""
-    try:
-        folder = Path(path).resolve()
-        if not folder.name or Path.cwd().is_relative_to(folder):
-            raise DataError(f"{path}: a session cannot take the place of the folder you are in, or of one around it")
-        if not folder.exists():
-            return folder
-        if not folder.is_dir():
-            raise DataError(f"{path}: there is a file of this name; save the session as a folder of another name")
-        names = [entry.relative_to(folder).as_posix() for entry in folder.rglob("*")]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: a session cannot be saved there: {error}") from error
-    foreign = [name for name in names if name not in (FILE, PICTURES) and not _is_picture(name)]
-    if names and (foreign or FILE not in names):
-        found = ", ".join(sorted(foreign or names)[:3])
-        raise DataError(
-            f"{path}: holds {found}, which is no part of a session: nothing is replaced; choose another name"
-        )
-    return folder
-
-
-def _is_picture(name: str) -> bool:
-    return name.startswith(f"{PICTURES}/picture-") and name.endswith(".png")
-
-
 def _inside(folder: Path, name: str) -> Path:
     """A plain file of the folder; a link may not lead out of it."""
     path = folder / name
@@ -136,7 +111,7 @@ def _parsed(file: Path) -> Any:
         raise DataError(f"{file}: {size:,} bytes, more than the {MAX_BYTES:,} of the longest session")
     try:
         text = file.read_text(encoding="utf-8")
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_float=_no_fraction, parse_constant=_no_fraction)
+        return json.loads(text, object_pairs_hook=once, parse_float=_no_fraction, parse_constant=_no_fraction)
     except RecursionError as error:
         raise DataError(f"{file}: nested too deeply to be a session") from error
     except ValueError as error:
@@ -145,14 +120,6 @@ def _parsed(file: Path) -> Any:
 
 def _no_fraction(text: str) -> None:
     raise ValueError(f"a session has whole numbers only, not {text:.40}")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = sorted({key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1})
-        raise ValueError(f"an object names a key twice: {', '.join(twice)[:80]}")
-    return found
 
 
 def _check_version(plain: Any, file: Path) -> None:

@@ -24,7 +24,7 @@ from illume.vocab.messages import ImageFrame, ImagePart, Message, Part, TextPart
 
 MOST = 2**53  # seeds are below it: beyond, JSON's numbers are not exact everywhere
 MOST_SLICES = 1000  # that a session may ask for; nine are what a model knows (ILLUME, stage 3)
-SAME: Any = object()
+SAME: Any = object()  # for a memory that is left out: None is one, of all turns
 
 
 class Model(Protocol):
@@ -62,13 +62,14 @@ class Session:
 
     The same model, seed and turns give the same answers: turn i (from 0) has seed `seed + i` unless it is given its
     own. Each answer sees the conversation so far, drawn pictures as they look (8 bits a channel, as they are saved), or
-    with a `memory` only so many of the last turns. With `slices` a picture that is shown is kept as it is given, and
-    read in detail by answers in words that see no drawing, as in training. A turn that fails changes nothing.
+    with a `memory`, which is the model's own where none is said, only so many of the last turns. With `slices` a
+    picture that is shown is kept as it is given, and read in detail by answers in words that see no drawing, as in
+    training. A turn that fails changes nothing.
     """
 
     def __init__(self, model: Model, conversation: Conversation | None = None) -> None:
         self.model = model
-        self._now = conversation or Conversation()
+        self._now = conversation or Conversation(memory=model.parts.generation.memory)
         if not 0 <= self._now.seed < MOST:
             raise RequestError(f"a session's seed is at least 0 and below 2**53, not {self._now.seed}")
         if self._now.memory is not None and self._now.memory < 0:
