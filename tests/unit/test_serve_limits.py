@@ -13,7 +13,8 @@ import httpx2
 import pytest
 from PIL import Image
 
-from fixtures.serving import Served, data_url, drawer, png, quiet, served, some_picture, until
+from fixtures.serving import Served, data_url, drawer, png, quiet, served, some_picture, talker, until
+from illume.api import Illume
 from illume.generate.engine import Engine
 from illume.serve.settings import Limits
 
@@ -320,6 +321,20 @@ def test_a_picture_that_cannot_be_painted_is_an_error(monkeypatch: pytest.Monkey
         with monkeypatch.context() as patch:
             patch.setattr(found.illume.painter, "painted", lambda drawn: 1 / 0)
             check_error(http.post("/v1/images/generations", json=DRAW), 500)
+        assert http.post("/v1/images/generations", json=DRAW).status_code == 200
+        until(lambda: quiet(found.service))
+
+
+def test_a_picture_that_cannot_be_looked_at_costs_its_own_answer_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Illume, "_paint", lambda self, drawn: 1 / 0)
+    both = {
+        "messages": [{"role": "user", "content": "draw and tell"}],
+        "modalities": ["image", "text"],
+        "max_tokens": 8,
+    }
+    with served(talker()) as found, found.http() as http:
+        check_error(http.post("/v1/chat/completions", json={**both, "seed": 0}), 500)
+        assert found.service.metrics.failures._value.get() == 0, "the engine started over"
         assert http.post("/v1/images/generations", json=DRAW).status_code == 200
         until(lambda: quiet(found.service))
 

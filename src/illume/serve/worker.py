@@ -178,8 +178,11 @@ class Worker:
         results = self._engine.step()
         self._metrics.steps.inc()
         for result in results:
-            if result.key in self._running:
-                self._finish(self._running.pop(result.key), result)
+            running = self._running.pop(result.key, None)
+            if running is not None and result.error is None:
+                self._finish(running, result)
+            elif running is not None:
+                self._not_looked_at(running.job, result.error)
         for key, running in self._running.items():
             self._look(key, running)
         self.load = self._engine.load
@@ -199,6 +202,10 @@ class Worker:
         self._seconds += 0.1 * (seconds - self._seconds)
         self._bring(running, running.tracker.finish(result))
         self._later(self._ended, running.job, result)
+
+    def _not_looked_at(self, job: Job, error: BaseException | None) -> None:
+        logs.event("painting_failed", logs.logging.ERROR, error, request_id=job.request_id)
+        self._later(self._failed, job, internal())
 
     def _bring(self, running: Running, news: Iterable[News]) -> None:
         """Take news to the event loop, and pictures to the painter."""
