@@ -22,6 +22,7 @@ from illume.generate.folder import Drawing, Generation, Parts, load_parts, save_
 from illume.generate.hub import push
 from illume.generate.named import model_folder
 from illume.generate.painting import Drawn
+from illume.generate.parallel import check_parallel
 from illume.generate.request import Pixels, Request, Result, Sampling, Scale
 from illume.generate.shown import Turn, conversation, fitted, pixels_of, seen
 from illume.generate.tier import AUTO, check_strict, dtype_of, pick_tier
@@ -44,21 +45,28 @@ _PAINTED_TOGETHER = 64
 
 
 def load(
-    name: str | Path, device: str = "auto", dtype: str = "auto", strict: bool = False, tier: str = AUTO
+    name: str | Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    strict: bool = False,
+    tier: str = AUTO,
+    parallel: int = 0,
 ) -> "Illume":
     """The model of a folder, its own or its run's, one that comes with ILLUME ("nano"), or one of the hub.
 
     `strict`: everything that is asked at once gives bit for bit what it gives alone; slower. `tier`: how fast and how
-    exactly it writes, "fp32", "bf16", "int8", "int4-compiled"... (docs/speed.md); "auto" is its dtype. ModelError where
-    it is no model, incomplete, or of another format or version.
+    exactly it writes, "fp32", "bf16", "int8", "int4-compiled"... (docs/speed.md); "auto" is its dtype. `parallel`: so
+    many codes of an image are drafted ahead (docs/parallel.md). ModelError where it is no model, incomplete, or of
+    another format or version.
     """
     where = pick_device(device)
     kind = pick_dtype(dtype, where) if dtype != "auto" else dtype_of(tier) or pick_dtype(dtype, where)
     pick_tier(tier, where, kind)  # before the model is read
     if strict:
         check_strict(tier)
+    check_parallel(parallel, strict)
     folder = model_folder(name)
-    return Illume(load_parts(folder, where, kind), folder=folder, strict=strict, tier=tier)
+    return Illume(load_parts(folder, where, kind), folder=folder, strict=strict, tier=tier, parallel=parallel)
 
 
 def load_session(path: str | Path, model: "Illume | str | Path") -> Session:
@@ -69,11 +77,14 @@ def load_session(path: str | Path, model: "Illume | str | Path") -> Session:
 class Illume:
     """A model ready to be used. `parts` are its networks and settings; `folder` is where it was loaded from."""
 
-    def __init__(self, parts: Parts, *, folder: Path | None = None, strict: bool = False, tier: str = AUTO) -> None:
+    def __init__(
+        self, parts: Parts, *, folder: Path | None = None, strict: bool = False, tier: str = AUTO, parallel: int = 0
+    ) -> None:
         self.parts = parts
         self.folder = folder
         self.strict = strict
         self.tier = tier
+        self.parallel = parallel
         self.frame = ImageFrame(parts.tokenizer.grids(parts.image_size))
         self.painter = Painter(
             parts.tokenizer,
@@ -287,6 +298,7 @@ class Illume:
             "tokenize": Coder(self.parts.tokenizer) if self.parts.reading == "codes" else None,
             "strict": self.strict,
             "tier": self.tier,
+            "parallel": self.parallel,
         }
         return Engine(self.parts.model, self.parts.layout, self.parts.text, rows=rows, **(own | settings))
 

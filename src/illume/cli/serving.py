@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from illume.cli.options import DeviceOption, ModelArgument, TierOption
+from illume.cli.options import DeviceOption, ModelArgument, ParallelOption, TierOption
 from illume.core.errors import UsageError
 from illume.core.threads import in_passing
 
@@ -43,6 +43,7 @@ def serve(
         bool, typer.Option("--strict", help="Answers are bit for bit the same in any company; slower.")
     ] = False,
     tier: TierOption = "auto",
+    parallel: ParallelOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Serve a model: OpenAI's API at /v1, a page to play in at / (docs/serving.md)."""
@@ -70,4 +71,4 @@ def serve(
         log_prompts=log_prompts,
         limits=limits,
     )
-    run(in_passing(load, model, device, strict=strict, tier=tier), settings)
+    run(in_passing(load, model, device, strict=strict, tier=tier, parallel=parallel), settings)
