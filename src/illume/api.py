@@ -24,6 +24,7 @@ from illume.generate.named import model_folder
 from illume.generate.painting import Drawn
 from illume.generate.parallel import check_parallel
 from illume.generate.request import Pixels, Request, Result, Sampling, Scale
+from illume.generate.runner import row_bytes
 from illume.generate.shown import Turn, conversation, fitted, pixels_of, seen
 from illume.generate.tier import AUTO, check_strict, dtype_of, pick_tier
 from illume.images import ops
@@ -301,6 +302,12 @@ class Illume:
             "parallel": self.parallel,
         }
         return Engine(self.parts.model, self.parts.layout, self.parts.text, rows=rows, **(own | settings))
+
+    def row_bytes(self, max_length: int | None = None) -> int:
+        """Bytes of memory that each row of an engine takes besides the weights."""
+        weight = self.parts.model.embedding.text
+        tier = None if self.strict else pick_tier(self.tier, weight.device, weight.dtype)
+        return row_bytes(self.parts.model, max_length or self.parts.generation.max_length, tier)
 
     def _engine_for(self, rows: int) -> Engine:
         """The last engine if it has rows enough; so one picture does not pay for the memory of hundreds."""
