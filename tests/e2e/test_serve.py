@@ -24,11 +24,14 @@ from fixtures.tiny_sessions import session_parts
 from illume.api import Illume
 from illume.generate.coded import Coder
 from illume.generate.engine import Engine
-from illume.generate.request import Result
+from illume.generate.request import LEAST_TEMPERATURE, Result
 from illume.generate.runner import Runner
 from illume.generate.shown import pixels_of
 from illume.models.pixel_decoder import DiffusionPixelDecoder
 from illume.serve.asker import Asker
+from illume.serve.schema import MOST_PROMPT
+from illume.serve.sending import PIECE
+from illume.serve.settings import Limits
 from illume.serve.worker import Worker
 from illume.vocab.format import render
 from illume.vocab.layout import read_frame, written_frame
@@ -466,3 +469,16 @@ def test_the_page_tells_of_every_flag() -> None:
     flags = {name.replace("_", "-") for name in re.findall(r"^    (\w+): (?:Annotated|\w+Option)", code, flags=re.M)}
     told = set(re.findall(r"--([a-z][a-z-]+)", text))
     assert flags == told
+
+
+def test_the_page_tells_of_the_fixed_limits() -> None:
+    text = " ".join((ROOT / "docs" / "serving.md").read_text(encoding="utf-8").split())
+    limits = Limits()
+    for told in (
+        f"{limits.images} images and {limits.text:,} characters a request, a prompt of {MOST_PROMPT:,};",
+        f"{limits.upload_seconds:g} seconds for a body to arrive, {limits.send_seconds:g} for a client",
+        f"each {PIECE // 1024} KB of what",
+        f"{limits.uploads} bodies on their way",
+        f"`temperature` (0, or {LEAST_TEMPERATURE:.4f} to 10)",
+    ):
+        assert told in text

@@ -57,6 +57,13 @@ def test_without_a_key_nothing_is_answered(server: Served) -> None:
         assert http.get("/").status_code in (200, 404)  # 404: the page is not built
 
 
+def test_health_can_be_asked_for_its_head(server: Served) -> None:
+    with server.http() as http:
+        whole, head = http.get("/health"), http.head("/health")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+
+
 def test_a_body_is_not_read_without_a_key(server: Served) -> None:
     port = int(server.url.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port), 10) as line:

@@ -114,6 +114,7 @@ async def model(model: str, request: Request) -> Response:
     return json_response(service.about)
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", response_model=Health, responses={503: {"model": Health, "description": "not serving"}})
 async def health(request: Request) -> Response:
     """Whether requests are answered."""
