@@ -9,7 +9,7 @@ end at most 32 MB above that after its warm-up (medians of the last and the thir
 compiled for new shapes, and kept up to a number); with nobody left no answer open, no row busy, no socket kept; nothing
 wrong and no prompt in its log; at SIGTERM it finishes what it has begun, refuses what is new, and ends well. Without
 MODEL on a tiny random one. `--smoke` takes one minute, drain included.
-Linux only. Ends in one line of JSON.
+Linux only. Ends in one line of JSON, and with status 1 if anything was not as it should be.
 """
 
 import argparse
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = {"requests": tally.total(), **counts, **memory}
     line = {"benchmark": "soak", "smoke": given.smoke, "seconds": seconds, **told, "problems": len(found["problems"])}
     print(json.dumps({**line, "goals_met": not found["problems"]}))
-    return 0
+    return 1 if found["problems"] else 0
 
 
 if __name__ == "__main__":

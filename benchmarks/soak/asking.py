@@ -121,11 +121,11 @@ def chatting(chance: random.Random) -> Ask:
         content.insert(0, {"type": "image_url", "image_url": {"url": data_url(png(chance))}})
     streams = chance.random() < 0.5
     body: dict[str, Any] = {"messages": [{"role": "user", "content": content}], "stream": streams, "max_tokens": 12}
-    modalities = chance.choice((["text"], ["text"], ["image"]))
+    modalities = chance.choice((["text"], ["text"], ["image"], ["image", "text"]))
     if modalities == ["image"]:
         del body["max_tokens"]
     body["modalities"] = modalities
-    kind = f"chat to {modalities[0]}" + (", streamed" if streams else "")
+    kind = f"chat to {' and '.join(modalities)}" + (", streamed" if streams else "")
     return Ask(kind, _CHAT, {"json": body}, streams=streams, whole="[DONE]" if streams else '"total_tokens"')
 
 

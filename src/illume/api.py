@@ -22,7 +22,9 @@ from illume.generate.folder import Drawing, Generation, Parts, load_parts, save_
 from illume.generate.hub import push
 from illume.generate.named import model_folder
 from illume.generate.painting import Drawn
+from illume.generate.parallel import check_parallel
 from illume.generate.request import Pixels, Request, Result, Sampling, Scale
+from illume.generate.runner import row_bytes
 from illume.generate.shown import Turn, conversation, fitted, pixels_of, seen
 from illume.generate.tier import AUTO, check_strict, dtype_of, pick_tier
 from illume.images import ops
@@ -44,21 +46,28 @@ _PAINTED_TOGETHER = 64
 
 
 def load(
-    name: str | Path, device: str = "auto", dtype: str = "auto", strict: bool = False, tier: str = AUTO
+    name: str | Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    strict: bool = False,
+    tier: str = AUTO,
+    parallel: int = 0,
 ) -> "Illume":
     """The model of a folder, its own or its run's, one that comes with ILLUME ("nano"), or one of the hub.
 
     `strict`: everything that is asked at once gives bit for bit what it gives alone; slower. `tier`: how fast and how
-    exactly it writes, "fp32", "bf16", "int8", "int4-compiled"... (docs/speed.md); "auto" is its dtype. ModelError where
-    it is no model, incomplete, or of another format or version.
+    exactly it writes, "fp32", "bf16", "int8", "int4-compiled"... (docs/speed.md); "auto" is its dtype. `parallel`: so
+    many codes of an image are drafted ahead (docs/parallel.md). ModelError where it is no model, incomplete, or of
+    another format or version.
     """
     where = pick_device(device)
     kind = pick_dtype(dtype, where) if dtype != "auto" else dtype_of(tier) or pick_dtype(dtype, where)
     pick_tier(tier, where, kind)  # before the model is read
     if strict:
         check_strict(tier)
+    check_parallel(parallel, strict)
     folder = model_folder(name)
-    return Illume(load_parts(folder, where, kind), folder=folder, strict=strict, tier=tier)
+    return Illume(load_parts(folder, where, kind), folder=folder, strict=strict, tier=tier, parallel=parallel)
 
 
 def load_session(path: str | Path, model: "Illume | str | Path") -> Session:
@@ -69,11 +78,14 @@ def load_session(path: str | Path, model: "Illume | str | Path") -> Session:
 class Illume:
     """A model ready to be used. `parts` are its networks and settings; `folder` is where it was loaded from."""
 
-    def __init__(self, parts: Parts, *, folder: Path | None = None, strict: bool = False, tier: str = AUTO) -> None:
+    def __init__(
+        self, parts: Parts, *, folder: Path | None = None, strict: bool = False, tier: str = AUTO, parallel: int = 0
+    ) -> None:
         self.parts = parts
         self.folder = folder
         self.strict = strict
         self.tier = tier
+        self.parallel = parallel
         self.frame = ImageFrame(parts.tokenizer.grids(parts.image_size))
         self.painter = Painter(
             parts.tokenizer,
@@ -289,8 +301,15 @@ class Illume:
             "tokenize": Coder(self.parts.tokenizer) if self.parts.reading == "codes" else None,
             "strict": self.strict,
             "tier": self.tier,
+            "parallel": self.parallel,
         }
         return Engine(self.parts.model, self.parts.layout, self.parts.text, rows=rows, **(own | settings))
+
+    def row_bytes(self, max_length: int | None = None) -> int:
+        """Bytes of memory that each row of an engine takes besides the weights."""
+        weight = self.parts.model.embedding.text
+        tier = None if self.strict else pick_tier(self.tier, weight.device, weight.dtype)
+        return row_bytes(self.parts.model, max_length or self.parts.generation.max_length, tier)
 
     def _engine_for(self, rows: int) -> Engine:
         """The last engine if it has rows enough; so one picture does not pay for the memory of hundreds."""

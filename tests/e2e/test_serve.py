@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,18 @@ from fixtures.tiny_sessions import session_parts
 from illume.api import Illume
 from illume.generate.coded import Coder
 from illume.generate.engine import Engine
-from illume.generate.request import Result
+from illume.generate.request import LEAST_TEMPERATURE, Result
 from illume.generate.runner import Runner
+from illume.generate.shown import pixels_of
 from illume.models.pixel_decoder import DiffusionPixelDecoder
+from illume.serve.asker import Asker
+from illume.serve.schema import MOST_PROMPT
+from illume.serve.sending import PIECE
+from illume.serve.settings import Limits
 from illume.serve.worker import Worker
+from illume.vocab.format import render
+from illume.vocab.layout import read_frame, written_frame
+from illume.vocab.messages import ImagePart, Message, TextPart
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "a red circle"
@@ -305,6 +313,73 @@ def test_a_response_of_both_is_the_same_streamed(talking: Served) -> None:
     assert "image_generation_call" in [kind for kind, _ in kinds]
 
 
+def test_a_response_reads_pictures_and_gets_its_own_back(talking: Served) -> None:
+    """An input_image is what the same picture is in a chat; an image_generation_call goes back as it came."""
+    client, picture = talking.client(), some_picture()
+    shown: Any = {"type": "input_image", "image_url": data_url(picture)}
+    asked: Any = [{"role": "user", "content": [shown, {"type": "input_text", "text": "how many?"}]}]
+    settings: Any = {"model": "illume", "extra_body": {"seed": 1}}
+    answer = client.responses.create(input=asked, max_output_tokens=6, **settings)
+    assert answer.output_text == talking.illume.chat("how many?", [picture], seed=1, max_new_text=6)
+    tools: Any = [{"type": "image_generation", "action": "edit"}]
+    drawn = client.responses.create(input=asked, tools=tools, tool_choice="required", **settings)
+    (call,) = drawn.output
+    assert call.type == "image_generation_call"
+    more = [*asked, call.model_dump(), {"role": "user", "content": "and now?"}]
+    again = client.responses.create(input=more, max_output_tokens=6, **settings)
+    known = talking.service.asker.memory.find(opened(str(call.result)), talking.illume.frame)
+    assert known is not None, "its codes are not known again"
+    assert again.usage is not None
+    frame = talking.illume.frame
+    layout = talking.illume.parts.layout
+    read, written = len(read_frame(layout, frame)), len(written_frame(layout, frame, False))
+    assert again.usage.input_tokens_details.image_tokens == read + written + read  # type: ignore[attr-defined]
+
+
+def check_split(server: Served, body: dict[str, Any], messages: Sequence[Message]) -> None:
+    """Usage tells a prompt's ids of text and of images apart as the ids themselves do."""
+    with server.http() as http:
+        details = http.post("/v1/chat/completions", json=body).json()["usage"]["prompt_tokens_details"]
+    parts = server.illume.parts
+    ids = render(messages, parts.layout, parts.text, parts.reading, prompt=True).ids
+    images = sum(id >= parts.layout.vision_start for id in ids)
+    assert (details["text_tokens"], details["image_tokens"]) == (len(ids) - images, images)
+
+
+SPLITS = ("text", "shown", "drawn", "both")
+
+
+def conversation_of(server: Served, kind: str) -> tuple[dict[str, Any], list[Message]]:
+    """A chat as it is sent, and as the model's messages."""
+    url, frame = data_url(some_picture()), server.illume.frame
+    image: Any = {"type": "image_url", "image_url": {"url": url}}
+    codes = Coder(server.illume.parts.tokenizer)(pixels_of(server.illume.pixels(some_picture())))
+    first = [image] if kind in ("shown", "both") else []
+    said: list[Any] = [{"role": "user", "content": [*first, {"type": "text", "text": "what?"}]}]
+    seen = [ImagePart(frame, image="a")] if first else []
+    messages = [Message("user", (*seen, TextPart("what?")))]
+    if kind in ("drawn", "both"):
+        said += [{"role": "assistant", "content": [image]}, {"role": "user", "content": "and?"}]
+        messages.append(Message("assistant", (ImagePart(frame, codes, image="b"),)))
+        messages.append(Message("user", (TextPart("and?"),)))
+    return {"messages": said, "max_tokens": 1}, messages
+
+
+@pytest.mark.parametrize("kind", SPLITS)
+def test_a_prompts_ids_are_told_apart(talking: Served, kind: str) -> None:
+    check_split(talking, *conversation_of(talking, kind))
+
+
+@pytest.mark.parametrize("kind", SPLITS[1:])
+def test_the_check_catches_images_that_are_counted_wrong(
+    talking: Served, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = Asker._image_ids
+    monkeypatch.setattr(Asker, "_image_ids", lambda self, messages: count(self, messages) - 1)
+    with pytest.raises(AssertionError):
+        check_split(talking, *conversation_of(talking, kind))
+
+
 def test_the_model_is_listed(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["illume"]
     assert client.models.retrieve("illume").id == "illume"
@@ -394,3 +469,16 @@ def test_the_page_tells_of_every_flag() -> None:
     flags = {name.replace("_", "-") for name in re.findall(r"^    (\w+): (?:Annotated|\w+Option)", code, flags=re.M)}
     told = set(re.findall(r"--([a-z][a-z-]+)", text))
     assert flags == told
+
+
+def test_the_page_tells_of_the_fixed_limits() -> None:
+    text = " ".join((ROOT / "docs" / "serving.md").read_text(encoding="utf-8").split())
+    limits = Limits()
+    for told in (
+        f"{limits.images} images and {limits.text:,} characters a request, a prompt of {MOST_PROMPT:,};",
+        f"{limits.upload_seconds:g} seconds for a body to arrive, {limits.send_seconds:g} for a client",
+        f"each {PIECE // 1024} KB of what",
+        f"{limits.uploads} bodies on their way",
+        f"`temperature` (0, or {LEAST_TEMPERATURE:.4f} to 10)",
+    ):
+        assert told in text

@@ -57,7 +57,9 @@ def test_a_model_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_the_python_of_the_page_runs(here: Path) -> None:
-    (code,) = blocks((ROOT / "docs" / "parallel.md").read_text(encoding="utf-8"), "python")
+    codes = blocks((ROOT / "docs" / "parallel.md").read_text(encoding="utf-8"), "python")
     found: dict[str, object] = {}
-    exec(compile(code, "parallel.md", "exec"), found)
+    for code in codes:
+        exec(compile(code, "parallel.md", "exec"), found)
+    assert found["model"].parallel == 8  # type: ignore[attr-defined]
     assert len(found["pictures"]) == 2  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.serve.cells import STREAMED, WHOLE, Book, Cell, cell_of, goals, 
 from benchmarks.serve.servers import served
 from benchmarks.shapes import GUIDANCE, Shape, ours, peer_codes, peer_prompts
 from benchmarks.shapes import peer as janus
+from benchmarks.soak import __main__ as soaking
 from benchmarks.soak import asking, watching
 from benchmarks.soak.asking import Ask, bad_requests, problem_of
 from benchmarks.soak.people import Tally
@@ -156,6 +158,22 @@ def test_a_tally_counts_by_outcome() -> None:
     tally.note("draw", "answered", "it was blank")
     assert (tally.total(), tally.total("answered"), tally.total("problem")) == (2, 1, 1)
     assert tally.problems == ["draw: it was blank"]
+
+
+@pytest.mark.parametrize(("problems", "status"), [([], 0), (["a row is still busy"], 1)])
+def test_a_soak_ends_as_it_went(
+    problems: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"tally": Tally(), "problems": problems, "growth_mb": 0.0, "peak_mb": 0.0, "memory_mb": []}
+    monkeypatch.setattr(soaking, "served", lambda *_: nullcontext())
+    monkeypatch.setattr(soaking, "soak", lambda *_: found)
+    assert soaking.main(["model"]) == status
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["goals_met"] == (not problems)
+
+
+def test_a_soak_asks_for_words_and_pictures_in_every_way() -> None:
+    asked = [asking.chatting(random.Random(seed)).options["json"]["modalities"] for seed in range(60)]
+    assert {tuple(one) for one in asked} == {("text",), ("image",), ("image", "text")}
 
 
 # The parts, in small

@@ -155,6 +155,35 @@ class Slow:
         return paint(drawn)
 
 
+def broken(drawn: Sequence[Drawn]) -> list[torch.Tensor]:
+    raise ZeroDivisionError
+
+
+def drawing_seed() -> int:
+    """Of a chat that draws."""
+    return next(s for s in range(8) if engine().run([chat("draw two", seed=s)])[0].images)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_picture_that_cannot_be_painted_costs_its_own_answer_alone(beside: bool) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        tested = engine(paint=broken, painting=executor if beside else None)
+        parked, other = tested.add(chat("draw two", seed=drawing_seed())), tested.add(draw(seed=5))
+        found = finish(tested)
+    assert isinstance(found[parked].error, ZeroDivisionError)
+    assert found[other].ids == engine().run([draw(seed=5)])[0].ids
+    assert found[other].error is None
+    assert tested.load.busy_rows == 0
+
+
+def test_run_raises_what_an_answer_fails_of_and_keeps_nothing_of_it() -> None:
+    tested = engine(paint=broken)
+    with pytest.raises(ZeroDivisionError):
+        tested.run([draw(seed=5), chat("draw two", seed=drawing_seed())])
+    assert not tested.busy
+    assert tested.run([draw(seed=5)])[0].ids == engine().run([draw(seed=5)])[0].ids
+
+
 def test_others_write_while_a_drawing_is_painted() -> None:
     seed = next(s for s in range(8) if engine().run([chat("draw two", seed=s)])[0].images)
     slow = Slow()

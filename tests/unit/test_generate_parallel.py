@@ -3,11 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from typer.testing import CliRunner
 
+import illume
+from fixtures.serving import opened, served
 from fixtures.tiny_drawing import LARGE, WIDE, ask, chat, draw, edit, engine, layout, text_format, tiny_model
+from fixtures.tiny_model_folder import tiny_illume
+from illume.cli import app
 from illume.core.errors import RequestError
 from illume.generate.coupling import acceptance, couple, residual
 from illume.generate.coupling import draw as draw_from
@@ -273,3 +280,27 @@ def test_strict_mode_drafts_nothing() -> None:
     with pytest.raises(RequestError, match="1 or more, or 0 for none"):
         engine(parallel=-1)
     assert ids(engine(strict=True, parallel=0).run([draw()])) == ids(engine(strict=True).run([draw()]))
+
+
+def test_a_model_is_loaded_to_draft_from_python_and_the_command_line(tmp_path: Path) -> None:
+    tiny_illume().save(tmp_path / "model")
+    model = illume.load(tmp_path / "model", device="cpu", parallel=4)
+    (drawn,) = model.draw("a dot", seed=1)
+    request = model.draw_request("a dot", seed=1)
+    undrafting = illume.load(tmp_path / "model", device="cpu")
+    drafted, plain = (undrafting.engine(rows=2, parallel=ahead).run([request])[0] for ahead in (4, 0))
+    assert drafted.ids != plain.ids, "choose another seed"
+    assert model.engine(rows=2).run([request])[0].ids == drafted.ids
+    call = ["draw", str(tmp_path / "model"), "a dot", "--seed", "1", "--parallel", "4", "--device", "cpu"]
+    assert CliRunner().invoke(app, [*call, "-o", str(tmp_path / "out.png")]).exit_code == 0
+    assert Image.open(tmp_path / "out.png").tobytes() == drawn.tobytes()
+    with served(model) as server, server.http() as http:
+        answer = http.post("/v1/images/generations", json={"prompt": "a dot", "seed": 1}).json()
+    assert opened(answer["data"][0]["b64_json"]).tobytes() == drawn.tobytes()
+
+
+def test_drafts_in_strict_mode_are_refused_before_a_model_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="strict mode drafts no codes"):
+        illume.load(tmp_path / "nothing", strict=True, parallel=4, device="cpu")
+    with pytest.raises(RequestError, match="parallel"):
+        illume.load(tmp_path / "nothing", parallel=-1, device="cpu")

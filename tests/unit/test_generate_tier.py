@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,33 @@ def test_a_recording_is_made_once_a_shape_and_takes_in_what_is_new(monkeypatch: 
         found = tested(ids, positions, None, [torch.zeros(rows, 4, 9, 8)], torch.zeros(rows, 1, 4, dtype=int), visible)
         assert torch.equal(found, step(ids, positions))
     assert recorded == [(2, 4), (4, 4), (2, 5)]
+
+
+class Still(Decode):
+    """A step without a model."""
+
+    def __call__(self, *given: object) -> Tensor:
+        return torch.zeros(1)
+
+
+def test_a_recording_minds_its_own_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may paint, and so allocate, while a step is recorded."""
+    modes: list[str] = []
+
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            pass
+
+    def graph(recorded: object, capture_error_mode: str = "global") -> object:
+        modes.append(capture_error_mode)
+        return nullcontext()
+
+    named = {"Stream": Stream, "stream": nullcontext, "current_stream": Stream, "CUDAGraph": object, "graph": graph}
+    for name, fake in named.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    recording = Recorded(Still(Forward(tiny_model(), Tier("fp32"), 8), 2))
+    recording._record([torch.zeros(1), torch.zeros(1)], [], torch.zeros(1), 1)
+    assert modes == ["thread_local"]
 
 
 def test_a_head_is_never_of_4_bits_nor_of_bits_that_its_device_has_not() -> None:

@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,8 +14,10 @@ import httpx2
 import pytest
 from PIL import Image
 
-from fixtures.serving import Served, data_url, drawer, png, quiet, served, some_picture, until
+from fixtures.serving import Served, data_url, drawer, png, quiet, served, some_picture, talker, until
+from illume.api import Illume
 from illume.generate.engine import Engine
+from illume.serve.service import Service
 from illume.serve.settings import Limits
 
 DRAW = {"prompt": "a red circle", "seed": 3}
@@ -52,6 +55,13 @@ def test_without_a_key_nothing_is_answered(server: Served) -> None:
                 check_error(http.request(method, path, headers=headers), 401, "invalid_api_key")
         assert http.get("/health").status_code == 200
         assert http.get("/").status_code in (200, 404)  # 404: the page is not built
+
+
+def test_health_can_be_asked_for_its_head(server: Served) -> None:
+    with server.http() as http:
+        whole, head = http.get("/health"), http.head("/health")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
 
 
 def test_a_body_is_not_read_without_a_key(server: Served) -> None:
@@ -315,11 +325,79 @@ def test_an_engine_that_only_fails_is_given_up_and_health_says_so(monkeypatch: p
         check_error(http.post("/v1/images/generations", json=DRAW), 503)
 
 
+def check_one_engine_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a new engine is made, the one whose step failed is gone: there may not be memory for both."""
+    engines: list[weakref.ref[Engine]] = []
+    there: list[int] = []
+    make = Service._engine
+
+    def making(service: Service) -> Engine:
+        there.append(sum(one() is not None for one in engines))
+        engines.append(weakref.ref(made := make(service)))
+        return made
+
+    def failing(engine: Engine) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Service, "_engine", making)
+    with served() as found, found.http() as http:
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "_step", failing)
+            check_error(http.post("/v1/images/generations", json=DRAW), 500)
+        assert http.post("/v1/images/generations", json=DRAW).status_code == 200
+    assert there == [0, 0]
+
+
+def test_an_engine_that_failed_is_gone_when_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_one_engine_at_a_time(monkeypatch)
+
+
+def test_the_check_catches_an_engine_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("illume.serve.worker.traceback.clear_frames", lambda frames: None)
+    with pytest.raises(AssertionError):
+        check_one_engine_at_a_time(monkeypatch)
+
+
+def test_what_fails_between_steps_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served() as found, found.http() as http:
+        found.service.worker._orders.put(lambda: 1 / 0)
+        assert http.post("/v1/images/generations", json=DRAW).status_code == 200
+        assert http.get("/health").status_code == 200
+
+
+def test_what_only_fails_between_steps_gives_the_engine_up_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch)
+    with served() as found, found.http() as http, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(http.post, "/v1/images/generations", json=DRAW)
+        until(lambda: found.service.worker.open)
+        for _ in range(3):
+            found.service.worker._orders.put(lambda: 1 / 0)
+        held.go.set()
+        assert waiting.result().status_code in (500, 503)
+        until(lambda: not found.service.worker.alive)
+        assert not found.service.worker.open
+        check_error(http.post("/v1/images/generations", json=DRAW), 503)
+
+
 def test_a_picture_that_cannot_be_painted_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with served() as found, found.http() as http:
         with monkeypatch.context() as patch:
             patch.setattr(found.illume.painter, "painted", lambda drawn: 1 / 0)
             check_error(http.post("/v1/images/generations", json=DRAW), 500)
+        assert http.post("/v1/images/generations", json=DRAW).status_code == 200
+        until(lambda: quiet(found.service))
+
+
+def test_a_picture_that_cannot_be_looked_at_costs_its_own_answer_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Illume, "_paint", lambda self, drawn: 1 / 0)
+    both = {
+        "messages": [{"role": "user", "content": "draw and tell"}],
+        "modalities": ["image", "text"],
+        "max_tokens": 8,
+    }
+    with served(talker()) as found, found.http() as http:
+        check_error(http.post("/v1/chat/completions", json={**both, "seed": 0}), 500)
+        assert found.service.metrics.failures._value.get() == 0, "the engine started over"
         assert http.post("/v1/images/generations", json=DRAW).status_code == 200
         until(lambda: quiet(found.service))
 

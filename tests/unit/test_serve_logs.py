@@ -1,5 +1,7 @@
 """Logs and figures: a line of JSON an event, by request id, with no word of what was asked; figures add up."""
 
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -19,7 +21,7 @@ SECRET = "violet elephants"
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    names = ("illume.serve", "uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings")
+    names = ("illume.serve", *logs._OTHERS)
     before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).propagate) for name in names}
     to = io.StringIO()
     logs.set_up(to=to)
@@ -110,6 +112,23 @@ def test_a_request_is_a_line_with_its_id_key_and_usage(logged: io.StringIO) -> N
                              "image": details["image_tokens"]}  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"])
     assert (other["path"], other["status"]) == ("other", 404)
+
+
+async def forgotten() -> None:
+    async def failing() -> None:
+        raise ValueError(SECRET)
+
+    task = asyncio.ensure_future(failing())
+    await asyncio.wait({task})
+    del task
+    gc.collect()
+
+
+def test_what_the_event_loop_tells_is_a_line_without_words(logged: io.StringIO) -> None:
+    asyncio.run(forgotten())
+    (line,) = lines(logged)
+    assert (line["event"], line["error"]) == ("Task exception was never retrieved", "ValueError")
+    check_no_words(logged)
 
 
 def broken(*_: Any) -> Any:

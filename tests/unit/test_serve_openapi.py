@@ -50,6 +50,20 @@ def test_what_the_document_allows_is_answered_as_it_says(api: Any, method: str, 
     answered()
 
 
+def test_the_document_tells_of_keys_events_and_forms(api: Any) -> None:
+    document = api.raw_schema
+    assert document["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
+    assert document["security"] == [{"key": []}, {}]
+    assert document["paths"]["/health"]["get"]["security"] == []
+    for method, path in OPERATIONS:
+        content = document["paths"][path][method.lower()]["responses"]["200"]["content"]
+        assert ("text/event-stream" in content) == (method == "POST")
+        assert path == "/metrics" or "application/json" in content
+    form = document["components"]["schemas"]["ImageEditForm"]
+    assert {"image", "image[]", "mask", "prompt"} <= set(form["properties"])
+    assert form["anyOf"] == [{"required": ["image"]}, {"required": ["image[]"]}]
+
+
 def test_no_operation_is_left_out(api: Any) -> None:
     assert {(method.upper(), path) for path, methods in api.raw_schema["paths"].items() for method in methods} == set(
         OPERATIONS

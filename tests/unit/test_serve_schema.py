@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types import image_edit_params, image_generate_params
-from openai.types.chat import completion_create_params
-from openai.types.responses import response_create_params, tool_param
+from openai.types.chat import ChatCompletionMessage, completion_create_params
+from openai.types.responses import ResponseOutputMessage, ResponseOutputText, response_create_params, tool_param
+from openai.types.responses.response_output_item import ImageGenerationCall
 from pydantic import BaseModel, ValidationError
 
 from illume.serve.errors import of_fields
 from illume.serve.schema import ImageEdit, ImageGeneration
-from illume.serve.schema_chat import ChatCompletion
-from illume.serve.schema_responses import ImageTool, ResponseCreation
+from illume.serve.schema_chat import AssistantMessage, ChatCompletion
+from illume.serve.schema_responses import ImageCall, ImageTool, InputMessage, InputText, ResponseCreation
 
 BODIES = (ImageGeneration, ImageEdit, ChatCompletion, ResponseCreation)
 LEAST: dict[type[BaseModel], dict[str, Any]] = {
@@ -91,6 +92,19 @@ def check_known(body: type[BaseModel], params: Any, unknown: set[str]) -> None:
 @pytest.mark.parametrize(("body", "params", "unknown"), KNOWN)
 def test_each_field_of_openais_client_is_known(body: type[BaseModel], params: Any, unknown: set[str]) -> None:
     check_known(body, params, unknown)
+
+
+SENT_BACK = (
+    (ImageCall, ImageGenerationCall), (InputMessage, ResponseOutputMessage), (InputText, ResponseOutputText),
+    (AssistantMessage, ChatCompletionMessage),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "sent"), SENT_BACK)
+def test_each_field_of_an_answer_as_openais_client_gives_it_back_is_known(
+    part: type[BaseModel], sent: type[BaseModel]
+) -> None:
+    assert set(sent.model_fields) <= set(part.model_fields)
 
 
 def test_the_check_catches_a_field_that_was_forgotten() -> None:

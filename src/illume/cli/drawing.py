@@ -16,6 +16,7 @@ from illume.cli.options import (
     JsonOption,
     ModelArgument,
     OutOption,
+    ParallelOption,
     SeedOption,
     TemperatureOption,
     TierOption,
@@ -96,6 +97,7 @@ def draw(
         ),
     ] = None,
     tier: TierOption = "auto",
+    parallel: ParallelOption = 0,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -105,7 +107,7 @@ def draw(
     check_writable(out)
     settings = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     order = Order(wanted, n, seed, settings, out)
-    drawer = cache(lambda: load_model(model, device, tier))
+    drawer = cache(lambda: load_model(model, device, tier, parallel))
     made = _plain(order, drawer()) if wish is None else _choosing(order, wish, drawer)
     files = [row["file"] for row in made.rows if row["file"] is not None]
     answer({"seed": seed, **made.about, "drawings": made.rows}, as_json, text="\n".join(files) or None)

@@ -65,8 +65,8 @@ def save_some(images: Sequence[Any | None], out: Path) -> list[Path | None]:
     return [None if image is None else name for image, name in zip(images, names, strict=True)]
 
 
-def load_model(model: str, device: str, tier: str = "auto") -> "Illume":
+def load_model(model: str, device: str, tier: str = "auto", parallel: int = 0) -> "Illume":
     """The model of a folder, of a run's folder, or of a name."""
     from illume.api import load
 
-    return load(model, device=device, tier=tier)
+    return load(model, device=device, tier=tier, parallel=parallel)

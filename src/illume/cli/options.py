@@ -54,3 +54,7 @@ TierOption = Annotated[
         help="Speed: fp32, bf16, int8, w8a8, int4; any of them with -compiled (it waits first) or -graph (CUDA)."
     ),
 ]
+ParallelOption = Annotated[
+    int,
+    typer.Option(min=0, help="Draft so many codes of an image ahead, and read them together; 0: none. Faster alone."),
+]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from illume.cli.options import DeviceOption, ModelArgument, TierOption
+from illume.cli.options import DeviceOption, ModelArgument, ParallelOption, TierOption
 from illume.core.errors import UsageError
 from illume.core.threads import in_passing
 
@@ -23,6 +23,9 @@ def serve(
     name: Annotated[str | None, typer.Option(help="What the model is called. Default: its folder's name.")] = None,
     rows: Annotated[
         int | None, typer.Option(min=2, help="Rows that answer together; a guided drawing takes two. Default: its own.")
+    ] = None,
+    cache_gb: Annotated[
+        float | None, typer.Option("--cache-gb", min=0, help="Instead of --rows: as many as fit into so many GB.")
     ] = None,
     max_length: Annotated[
         int | None, typer.Option(min=16, help="Longest conversation with its answer, in ids. Default: the model's own.")
@@ -43,17 +46,20 @@ def serve(
         bool, typer.Option("--strict", help="Answers are bit for bit the same in any company; slower.")
     ] = False,
     tier: TierOption = "auto",
+    parallel: ParallelOption = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Serve a model: OpenAI's API at /v1, a page to play in at / (docs/serving.md)."""
     from illume.serve.keys import gather
 
+    if rows is not None and cache_gb is not None:
+        raise UsageError("--rows and --cache-gb both say how many rows there are: give one of them")
     keys = gather(api_key or [], api_key_file, os.environ)
     from illume.api import load
 
     try:
         from illume.serve.server import serve as run
-        from illume.serve.settings import MEGABYTE, Limits, Settings
+        from illume.serve.settings import GIGABYTE, MEGABYTE, Limits, Settings
     except ModuleNotFoundError as error:
         raise UsageError(f"serving needs {error.name}: pip install 'illume[serve]'") from error
     limits = Limits(body=int(max_body * MEGABYTE), pixels=int(max_pixels * 1e6), n=max_n, open=queue)
@@ -63,6 +69,7 @@ def serve(
         port=port,
         keys=keys,
         rows=rows,
+        cache_bytes=None if cache_gb is None else int(cache_gb * GIGABYTE),
         max_length=max_length,
         cors=tuple(cors or ()),
         remote_images=remote_images,
@@ -70,4 +77,4 @@ def serve(
         log_prompts=log_prompts,
         limits=limits,
     )
-    run(in_passing(load, model, device, strict=strict, tier=tier), settings)
+    run(in_passing(load, model, device, strict=strict, tier=tier, parallel=parallel), settings)

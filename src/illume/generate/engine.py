@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
 from concurrent.futures import Executor
+from dataclasses import replace
 
 import torch
 
@@ -94,13 +95,17 @@ class Engine:
 
     @torch.inference_mode()
     def run(self, requests: Iterable[Request]) -> list[Result]:
-        """Answers in the order of the requests; none is begun if one of them cannot be served."""
+        """Answers in the order of the requests; none is begun if one cannot be served. Raises what one fails of."""
         sequences = [self._prepared(request) for request in requests]
         self._waiting += sequences
         keys = {sequence.key for sequence in sequences}
         found: dict[Key, Result] = {}
         while len(found) < len(keys):
             for result in self._step():
+                if result.key in keys and result.error is not None:
+                    for key in keys:
+                        self.cancel(key)
+                    raise result.error
                 if result.key in keys:
                     found[result.key] = result
                 else:
@@ -151,14 +156,14 @@ class Engine:
 
     def _step(self) -> list[Result]:
         self._admit()
-        self._look_again()
+        failed = self._look_again()
         self._begin_images()
         self._read()
         ready = [sequence for sequence in self._live.values() if self._ready(sequence)]
         self._write(ready)
         finished = self._finish(ready)
         self._advance([sequence for sequence in ready if sequence.key in self._live])
-        return finished
+        return failed + finished
 
     def _prepared(self, request: Request) -> Sequence:
         if self._tokenize is not None:
@@ -222,11 +227,11 @@ class Engine:
         self._reading[row] = Job(row, stretch, sequence.features, count), marks[count:]
         return count
 
-    def _look_again(self) -> None:
-        """Have the images painted that were just drawn, and let the rows read those that are."""
+    def _look_again(self) -> list[Result]:
+        """Have the images painted that were just drawn, and let the rows read those that are; what fails of it."""
         parked = {key: sequence for key, sequence in self._live.items() if sequence.node.parked}
         if not parked:
-            return
+            return []
         self._have_painted([sequence for key, sequence in parked.items() if key not in self._paintings])
         if len(parked) == len(self._live):
             self._paintings.wait(parked, _PATIENCE)
@@ -237,6 +242,13 @@ class Engine:
             stretch = sequence.look_again(pixels, seen)
             job = Job(sequence.row, stretch, sequence.features)
             self._reading[sequence.row] = job, marks_of(stretch, sequence.names)
+        return [
+            self._failed(parked[key], error) for key, error in self._paintings.failed(parked.keys() - painted).items()
+        ]
+
+    def _failed(self, sequence: Sequence, error: BaseException) -> Result:
+        self._release(sequence)
+        return replace(sequence.result("length"), error=error)
 
     def _have_painted(self, sequences: Seq[Sequence]) -> None:
         """All together, but strictly each alone."""

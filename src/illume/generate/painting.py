@@ -25,7 +25,7 @@ Paint: TypeAlias = Callable[[Sequence[Drawn]], list[Pixels]]
 
 
 class Paintings:
-    """Images being painted, by key. What fails to be painted raises where it is taken."""
+    """Images being painted, by key."""
 
     def __init__(self, paint: Paint | None, executor: Executor | None) -> None:
         self._paint = paint
@@ -50,12 +50,22 @@ class Paintings:
         wait([self._under_way[key][0] for key in keys], seconds, FIRST_COMPLETED)
 
     def take(self, keys: Collection[Key]) -> dict[Key, Pixels]:
-        """Those of the keys that are painted."""
-        done = [key for key in keys if self._under_way[key][0].done()]
-        found = {key: self._under_way[key][0].result()[self._under_way[key][1]] for key in done}
-        for key in done:
+        """Those of the keys that are painted; not those that cannot be."""
+        futures = {key: self._under_way[key] for key in keys}
+        found = {
+            key: future.result()[number]
+            for key, (future, number) in futures.items()
+            if future.done() and future.exception() is None
+        }
+        for key in found:
             self.forget(key)
         return found
+
+    def failed(self, keys: Collection[Key]) -> dict[Key, BaseException]:
+        """Those of the keys that cannot be painted, and why; what was to be painted together fails together."""
+        done = {key: self._under_way[key][0] for key in keys if self._under_way[key][0].done()}
+        errors = {key: future.exception() for key, future in done.items()}
+        return {key: error for key, error in errors.items() if error is not None}
 
     def forget(self, key: Key) -> None:
         """Nobody waits for this one any more."""
@@ -66,5 +76,8 @@ class Paintings:
         if self._executor is not None:
             return self._executor.submit(self._paint, drawn)
         done: Future[list[Pixels]] = Future()
-        done.set_result(self._paint(drawn))
+        try:
+            done.set_result(self._paint(drawn))
+        except Exception as error:
+            done.set_exception(error)
         return done

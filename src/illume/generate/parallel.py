@@ -104,13 +104,7 @@ class Parallel:
 
     def __init__(self, runner: Runner, walk: Walk, ahead: int) -> None:
         """RequestError where codes cannot be drafted."""
-        if ahead < 1:
-            raise RequestError(f"parallel ({ahead}) is how many codes are drafted ahead: 1 or more, or 0 for none")
-        if runner.strict:
-            raise RequestError(
-                f"strict mode drafts no codes (parallel: {ahead}), for all its forwards have one shape: "
-                "build the engine without one of the two"
-            )
+        check_parallel(ahead, runner.strict)
         self._runner = runner
         self._walk = walk
         self._ahead = ahead
@@ -233,6 +227,17 @@ class Parallel:
             nodes.append(after)
             before.append(len(steps))
         return Path(nodes, before, [id for id, _ in steps], [place for _, place in steps], drafts)
+
+
+def check_parallel(ahead: int, strict: bool) -> None:
+    """RequestError for a number of codes that cannot be drafted; 0 is none."""
+    if ahead < 0:
+        raise RequestError(f"parallel ({ahead}) is how many codes are drafted ahead: 1 or more, or 0 for none")
+    if ahead and strict:
+        raise RequestError(
+            f"strict mode drafts no codes (parallel: {ahead}), for all its forwards have one shape: "
+            "leave one of the two out"
+        )
 
 
 def distributions(logits: Float[Tensor, "n v"], samplings: Seq[Sampling]) -> Float[Tensor, "n v"]:

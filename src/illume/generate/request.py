@@ -168,7 +168,8 @@ class Result:
     """The answer to one request.
 
     ids: what was generated, with the read frames of images that were looked at again. parts: the same, parsed.
-    finished: "end" (the model ended its turn) or "length" (max_new_text or the row's length was reached).
+    finished: "end" (the model ended its turn) or "length" (max_new_text or the row's length was reached, or there is an
+    error). error: why a drawing that the model was to look at could not be painted; the answer goes no further.
     images: pixels of the images that the engine had to paint for the model to read, by the image of their part.
     """
 
@@ -178,6 +179,7 @@ class Result:
     finished: Literal["end", "length"]
     usage: Usage
     images: Mapping[str, Pixels] = field(default_factory=dict, compare=False)
+    error: BaseException | None = None
 
     @property
     def text(self) -> str:

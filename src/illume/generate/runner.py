@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from illume.generate import cache
 from illume.generate.cache import StaticCache
 from illume.generate.request import Pixels
 from illume.generate.sequence import Features, Stretch
@@ -76,6 +77,17 @@ class _Rows:
         return self.cache.mask(positions)
 
 
+def row_bytes(model: Unified, length: int, tier: Tier | None) -> int:
+    """Bytes of memory in which each row of a runner keeps a conversation of this length."""
+    config = model.config.decoder
+    return cache.row_bytes(config.layers, config.kv_heads, length, config.head_dim, _kept_dtype(model, tier))
+
+
+def _kept_dtype(model: Unified, tier: Tier | None) -> torch.dtype:
+    weight = model.embedding.text
+    return weight.dtype if tier is None else tier.stream_dtype(weight.device)
+
+
 class Runner:
     """A model with a fixed number of rows.
 
@@ -98,7 +110,7 @@ class Runner:
             config.kv_heads,
             length,
             config.head_dim,
-            dtype=self.dtype if tier is None else tier.stream_dtype(self.device),
+            dtype=_kept_dtype(model, tier),
             device=self.device,
             stride=None if tier is None else STRIDE,
         )

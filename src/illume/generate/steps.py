@@ -222,6 +222,6 @@ class Recorded:
             self.decode(ids, positions, places, caches, offsets, visible)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # a painter's thread may allocate meanwhile
             output = self.decode(ids, positions, places, caches, offsets, visible)
         return graph, inputs, output

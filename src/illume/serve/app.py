@@ -21,7 +21,7 @@ from illume.serve.errors import json_response, of_fields, of_status
 from illume.serve.forms import FORM, form_schema, read_edit
 from illume.serve.metrics import CONTENT_TYPE
 from illume.serve.middleware import Gate, Watch
-from illume.serve.replies import ERRORS, Chat, Created, Health, Images, Model, Models
+from illume.serve.replies import ERRORS, STREAMED, Chat, Created, Health, Images, Model, Models
 from illume.serve.schema import ImageGeneration
 from illume.serve.schema_chat import ChatCompletion
 from illume.serve.schema_responses import ResponseCreation
@@ -67,7 +67,7 @@ def create_app(illume: Illume, settings: Settings) -> FastAPI:
     return app
 
 
-@router.post("/v1/images/generations", response_model=Images, responses=ERRORS)
+@router.post("/v1/images/generations", response_model=Images, responses=STREAMED)
 async def generate(body: ImageGeneration, request: Request) -> Response:
     """Draw pictures of a prompt."""
     service = _service(request)
@@ -77,7 +77,7 @@ async def generate(body: ImageGeneration, request: Request) -> Response:
     return await images.answer(service, request, body, orders, "image_generation")
 
 
-@router.post("/v1/images/edits", response_model=Images, responses=ERRORS, openapi_extra={"requestBody": FORM})
+@router.post("/v1/images/edits", response_model=Images, responses=STREAMED, openapi_extra={"requestBody": FORM})
 async def edit(request: Request) -> Response:
     """Change a picture, all of it or where a mask says."""
     service = _service(request)
@@ -88,13 +88,13 @@ async def edit(request: Request) -> Response:
     return await images.answer(service, request, body, orders, "image_edit")
 
 
-@router.post("/v1/chat/completions", response_model=Chat, responses=ERRORS)
+@router.post("/v1/chat/completions", response_model=Chat, responses=STREAMED)
 async def complete(body: ChatCompletion, request: Request) -> Response:
     """Answer a conversation in words and pictures."""
     return await chat.answer(_service(request), request, body)
 
 
-@router.post("/v1/responses", response_model=Created, responses=ERRORS)
+@router.post("/v1/responses", response_model=Created, responses=STREAMED)
 async def respond(body: ResponseCreation, request: Request) -> Response:
     """Answer a conversation, with the image_generation tool."""
     return await responses.answer(_service(request), request, body)
@@ -114,6 +114,7 @@ async def model(model: str, request: Request) -> Response:
     return json_response(service.about)
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", response_model=Health, responses={503: {"model": Health, "description": "not serving"}})
 async def health(request: Request) -> Response:
     """Whether requests are answered."""
@@ -166,5 +167,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
         schema["components"]["schemas"]["ImageEditForm"] = form_schema()
+        schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"key": []}, {}]  # a server without keys asks for none
+        schema["paths"]["/health"]["get"]["security"] = []
         app.openapi_schema = schema
     return app.openapi_schema

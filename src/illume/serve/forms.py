@@ -51,8 +51,8 @@ def form_schema() -> dict[str, Any]:
     """What a form may hold, as a JSON Schema."""
     schema = ImageEdit.model_json_schema()
     file = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-    schema["properties"] |= {"image": file, "mask": file}
-    schema["required"] = [*schema["required"], "image"]
+    schema["properties"] |= {"image": file, "image[]": {"type": "array", "items": file, "maxItems": 1}, "mask": file}
+    schema["anyOf"] = [{"required": [name]} for name in _IMAGES]
     return schema
 
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 LOGGER = logging.getLogger("illume.serve")
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)  # of the request being answered
-_OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings")
+_OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings", "asyncio")
 
 
 class JsonLines(logging.Formatter):
@@ -26,7 +26,10 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line: dict[str, Any] = {"time": when, "level": record.levelname.lower(), "event": record.getMessage()}
+        said = record.getMessage()
+        if record.name == "asyncio" and not self.messages:
+            said = said.partition("\n")[0]  # what follows shows tasks, with what they failed of
+        line: dict[str, Any] = {"time": when, "level": record.levelname.lower(), "event": said}
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1] is not None:
             line |= told(record.exc_info[1], self.messages)
@@ -34,7 +37,7 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(log_prompts: bool = False, to: TextIO | None = None) -> None:
-    """Let our logger, and that of the HTTP server, write lines of JSON."""
+    """Let our logger, and those of the HTTP server and its event loop, write lines of JSON."""
     handler = logging.StreamHandler(to or sys.stderr)
     handler.setFormatter(JsonLines(log_prompts))
     for name in (LOGGER.name, *_OTHERS):

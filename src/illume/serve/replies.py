@@ -113,3 +113,9 @@ _ABOUT = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": about} for status, about in _ABOUT.items()
 }
+STREAMED: dict[int | str, dict[str, Any]] = ERRORS | {
+    200: {
+        "description": "the answer; with stream=true its events",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}

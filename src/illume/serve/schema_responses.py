@@ -68,6 +68,7 @@ class ImageCall(Body):
     quality: Any = None
     size: Any = None
     revised_prompt: Any = None
+    svg_usage: Any = None
     error: never("a picture that was not finished is none") = None  # type: ignore[valid-type]
 
 

@@ -19,7 +19,7 @@ from illume.core.errors import UsageError
 from illume.serve import kernels, logs
 from illume.serve.app import create_app
 from illume.serve.service import Service
-from illume.serve.settings import Settings
+from illume.serve.settings import MEGABYTE, Settings
 
 _CLOSING = 5  # seconds that answers which were broken off have to say so
 
@@ -62,7 +62,10 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        logs.event("serving", model=self._settings.name, host=host, port=port, keys=len(self._settings.keys))
+        memory: dict[str, Any] = {"rows": self._service.rows}
+        memory["row_megabytes"] = round(self._service.row_bytes / MEGABYTE, 3)
+        keys = len(self._settings.keys)
+        logs.event("serving", model=self._settings.name, host=host, port=port, keys=keys, **memory)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal begins to drain, the second ends it."""

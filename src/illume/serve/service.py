@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from starlette.requests import Request
 
 from illume.api import Illume
-from illume.core.errors import IllumeError
+from illume.core.errors import IllumeError, UsageError
 from illume.generate.engine import Engine
 from illume.serve import logs
 from illume.serve.answers import Counts
@@ -25,7 +25,7 @@ from illume.serve.memory import Memory
 from illume.serve.metrics import Metrics
 from illume.serve.notes import notes_of
 from illume.serve.schema import Drawing
-from illume.serve.settings import Settings
+from illume.serve.settings import GIGABYTE, Settings
 from illume.serve.sse import EventStream
 from illume.serve.urls import Fetcher
 from illume.serve.worker import Worker
@@ -42,6 +42,8 @@ class Service:
         self.illume = illume
         self.settings = settings
         self.limits = settings.limits
+        self.row_bytes = illume.row_bytes(settings.max_length)
+        self.rows = self._rows()
         self.keys = Keys(settings.keys)
         self.metrics = Metrics()
         memory = Memory()
@@ -168,11 +170,23 @@ class Service:
         return "ok" if self.worker.alive else "failed"
 
     def _engine(self) -> Engine:
-        rows = self.settings.rows or self.illume.parts.generation.rows
         settings = {"painting": self._painting} | dict(self.settings.engine)
-        engine = self.illume.engine(rows, max_length=self.settings.max_length, **settings)
+        engine = self.illume.engine(self.rows, max_length=self.settings.max_length, **settings)
         engine.prepare(lambda kind: logs.event("compiling", step=kind))  # or the first requests would wait for it
         return engine
+
+    def _rows(self) -> int:
+        """As many as are asked for, or as fit into the memory for them, but no more than answers could use."""
+        memory = self.settings.cache_bytes
+        if memory is None:
+            return self.settings.rows or self.illume.parts.generation.rows
+        rows = min(memory // self.row_bytes, 2 * self.limits.open)
+        if rows < 2:
+            raise UsageError(
+                f"a row takes {self.row_bytes / GIGABYTE:.3g} GB, and a guided drawing two: give a cache of "
+                f"{2 * self.row_bytes / GIGABYTE:.3g} GB or more, not {memory / GIGABYTE:.3g}, or a smaller max_length"
+            )
+        return rows
 
     def _watch(self) -> None:
         worker, watch = self.worker, self.metrics.watch

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MEGABYTE = 1024 * 1024
+MEGABYTE, GIGABYTE = 2**20, 2**30
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Limits:
 class Settings:
     """A server. `keys`: those that may use it, none: everyone. `name`: what the model is called.
 
-    rows and max_length: of the engine, None is the model's own; `engine` further settings of it. cors: the origins of
+    rows and max_length: of the engine, None is the model's own; cache_bytes: as many rows as fit into so many;
+    `engine` further settings of it. cors: the origins of
     other pages that may ask. remote_images: whether images are fetched from other servers. drain_seconds: how long
     requests under way may take when the server is told to stop. log_prompts: whether logs say what was asked.
     beat_seconds: how often a stream with nothing to tell says that it is alive.
@@ -48,6 +49,7 @@ class Settings:
     keys: tuple[str, ...] = ()
     rows: int | None = None
     max_length: int | None = None
+    cache_bytes: int | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
     cors: tuple[str, ...] = ()
     remote_images: bool = False

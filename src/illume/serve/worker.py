@@ -10,6 +10,7 @@ import asyncio
 import math
 import queue
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
@@ -127,12 +128,11 @@ class Worker:
     def _work(self) -> None:
         failures = 0
         while self._working:
-            self._obey()
-            if not self._engine.busy or not self._working:
-                continue
             try:
-                self._step()
-                failures = 0
+                self._obey()
+                if self._engine.busy and self._working:
+                    self._step()
+                    failures = 0
             except Exception as error:  # of memory, say: those who were answered lose their answers, the others wait
                 failures += 1
                 self._start_over(error, failures)
@@ -178,8 +178,11 @@ class Worker:
         results = self._engine.step()
         self._metrics.steps.inc()
         for result in results:
-            if result.key in self._running:
-                self._finish(self._running.pop(result.key), result)
+            running = self._running.pop(result.key, None)
+            if running is not None and result.error is None:
+                self._finish(running, result)
+            elif running is not None:
+                self._not_looked_at(running.job, result.error)
         for key, running in self._running.items():
             self._look(key, running)
         self.load = self._engine.load
@@ -199,6 +202,10 @@ class Worker:
         self._seconds += 0.1 * (seconds - self._seconds)
         self._bring(running, running.tracker.finish(result))
         self._later(self._ended, running.job, result)
+
+    def _not_looked_at(self, job: Job, error: BaseException | None) -> None:
+        logs.event("painting_failed", logs.logging.ERROR, error, request_id=job.request_id)
+        self._later(self._failed, job, internal())
 
     def _bring(self, running: Running, news: Iterable[News]) -> None:
         """Take news to the event loop, and pictures to the painter."""
@@ -223,7 +230,7 @@ class Worker:
         self._shop.ask(Task(job, what, done, partial(self._not_painted, job)))
 
     def _start_over(self, error: Exception, failures: int) -> None:
-        """A new engine, after a step of the old one failed."""
+        """A new engine, after a step of the old one failed, or what was asked between its steps."""
         lost = [running.job.request_id for running in self._running.values()]
         logs.event("engine_failed", logs.logging.ERROR, error, answers=len(lost), request_ids=list(dict.fromkeys(lost)))
         self._metrics.failures.inc()
@@ -233,6 +240,8 @@ class Worker:
         try:
             if failures >= _MOST_FAILURES:
                 raise error
+            del self._engine  # with its rows: there may not be memory for two
+            traceback.clear_frames(error.__traceback__)  # they hold it too
             self._engine = self._make_engine()
         except Exception as last:
             logs.event("engine_given_up", logs.logging.CRITICAL, last)
