@@ -308,6 +308,7 @@ def test_drawings_are_judged_while_it_trains(illume: Illume, run_folder: Path, t
     assert json.loads(answer.out)["drawings"] == [{"painted": 0, "training": 8}]
     assert load_yaml(made / "run/model/recipe.yaml", Recipe).rounds.judge is not None  # type: ignore[union-attr]
     assert not (made / "verdicts.jsonl").exists()
+    assert "drawn before and after" in (tmp_path / "out/enhance.html").read_text("utf-8")
 
 
 def test_judges_are_asked_again_on_request(illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path) -> None:
