@@ -47,7 +47,7 @@ def page(book: Book, plot: str | None = None, *, smoke: bool = False) -> str:
 
 def scores_table(book: Book) -> str:
     """A row an arm: seeds, scores, what it took."""
-    head = ["arm", "seeds", "n", *SCORES, "steps", "drawings", "ids learnt", "minutes"]
+    head = ["arm", "seeds", "n", *SCORES, "steps", "drawings", "ids learnt", "minutes to make", "to score"]
     return table(
         head, ([v.label, *_counts(v), *(number(v.mean(name)) for name in SCORES), *_costs(v)] for v in book.variants)
     )
@@ -126,8 +126,9 @@ def _counts(variant: Variant) -> list[str]:
 
 def _costs(variant: Variant) -> list[str]:
     one, results = variant.any, list(variant.results.values())
-    minutes = sum(sum(result.seconds.values()) for result in results) / len(results) / 60
-    return [str(one.steps), str(one.drawings), NONE if one.tokens is None else str(one.tokens), f"{minutes:.1f}"]
+    minutes = [sum(result.seconds[name] for result in results) / len(results) / 60 for name in ("making", "scoring")]
+    learnt = NONE if one.tokens is None else str(one.tokens)
+    return [str(one.steps), str(one.drawings), learnt, *(f"{some:.1f}" for some in minutes)]
 
 
 def _group(variant: Variant, name: str, group: str) -> float | None:

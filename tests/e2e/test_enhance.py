@@ -252,7 +252,8 @@ def test_another_start_does_not_go_on_in_a_run_that_is_there(
     illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(enhanced / "round-1", tmp_path / "out" / "round-1")
-    shutil.copy(enhanced / "before.json", tmp_path / "out")
+    for name in ("base.json", "before.json"):
+        shutil.copy(enhanced / name, tmp_path / "out")
     before = tree(tmp_path / "out")
     for _ in range(2):
         answer = illume(*command(run_folder, tmp_path / "out", "--from", "stage2"))
@@ -308,6 +309,7 @@ def test_drawings_are_judged_while_it_trains(illume: Illume, run_folder: Path, t
     assert json.loads(answer.out)["drawings"] == [{"painted": 0, "training": 8}]
     assert load_yaml(made / "run/model/recipe.yaml", Recipe).rounds.judge is not None  # type: ignore[union-attr]
     assert not (made / "verdicts.jsonl").exists()
+    assert "drawn before and after" in (tmp_path / "out/enhance.html").read_text("utf-8")
 
 
 def test_judges_are_asked_again_on_request(illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Law 11: a self-enhancement round killed anywhere and run again ends with the same files, byte for byte."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from fixtures import rounds
-from fixtures.rounds import PAINTING, ByContent, prompts_file, small_illume, tree, whole_round
+from fixtures.rounds import (
+    PAINTING,
+    ByContent,
+    paired_round,
+    prompts_file,
+    shared_round,
+    small_illume,
+    tree,
+    whole_round,
+)
+from fixtures.tiny_training import in_processes
 from illume.core.errors import DataError
 from illume.data.json_log import JsonLog
 from illume.data.loader import Share
@@ -78,6 +89,12 @@ def test_a_round_killed_at_any_write_ends_with_the_same_files(tmp_path: Path) ->
     asked = prompts_file(tmp_path)
     writes = check_killed_anywhere(tmp_path, lambda path: whole_round(path, asked))
     assert writes == 1 + 3 + 2 * len(rounds.PROMPTS) * 2 + 4  # truth, files, pictures and verdicts, notes
+
+
+def test_pairs_and_redrawings_killed_at_any_write_end_with_the_same_files(tmp_path: Path) -> None:
+    judged = whole_round(tmp_path / "judged", prompts_file(tmp_path, truths=range(4)))
+    writes = check_killed_anywhere(tmp_path, lambda path: paired_round(path, judged.path))
+    assert writes == 2 + 2  # files and notes
 
 
 def test_law_11_catches_drawings_that_depend_on_what_was_drawn_before(
@@ -161,6 +178,15 @@ def test_shares_of_several_processes_make_the_files_of_one(tmp_path: Path) -> No
     assess(folder, judge)
     compose(folder)
     assert tree(folder.path) == expected
+
+
+def test_two_processes_make_the_files_of_one(tmp_path: Path) -> None:
+    asked = prompts_file(tmp_path)
+    expected = tree(whole_round(tmp_path / "whole", asked).path)
+    in_processes(2, shared_round, tmp_path, tmp_path / "shared", asked)
+    assert tree(tmp_path / "shared") == expected
+    asked_by_the_first = json.loads((tmp_path / "asked.json").read_text())["asked"]
+    assert 0 < asked_by_the_first < len(rounds.PROMPTS) * PAINTING.per_prompt
 
 
 def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,6 +189,13 @@ def test_a_deleted_picture_is_drawn_again_unless_its_line_is_gone_too(done: Roun
     assert [(done.path / image).is_file() for image in images[:2]] == [False, True]
 
 
+def test_a_key_stands_once_among_the_prompts(done: RoundFolder) -> None:
+    first, second, *_ = rows(done.prompts)
+    done.prompts.write_text("".join(json.dumps({**row, "key": first["key"]}) + "\n" for row in (first, second)))
+    with pytest.raises(DataError, match=r"prompts\.jsonl:2: the key .* is taken by .*prompts\.jsonl:1"):
+        read_prompts(done.prompts)
+
+
 def test_steps_before_are_asked_for(tmp_path: Path) -> None:
     folder = RoundFolder(tmp_path)
     with pytest.raises(CheckpointError, match="'propose'"):

@@ -126,7 +126,8 @@ def test_what_passes_is_asked_again(tmp_path: Path, name: str) -> None:
         found = judged(server, tmp_path / "a.jsonl", PROMPTS[:4])
     assert {p: j.outcome for p, j in found.items()} == {p: verdict_on(p) for p in PROMPTS[:4]}
     assert len(server.asked) == 12
-    assert read_bill(tmp_path / "a.jsonl", config(server).identity).spent == Usage(12, 400, 40)
+    bill = read_bill(tmp_path / "a.jsonl", config(server).identity)
+    assert (bill.spent.requests, bill.own) == (12, Usage(4, 400, 40))
 
 
 def test_what_does_not_pass_is_a_failure_and_asked_again_next_time(tmp_path: Path) -> None:
@@ -356,6 +357,23 @@ def test_the_check_catches_a_ledger_that_forgets_what_is_under_way(
     monkeypatch.setattr(Ledger, "settle", forgetful)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         check_budget(tmp_path / "a.jsonl", BUDGETS[0])
+
+
+CUT_OFF, TAKEN_LATE, FAILED = Raw(b'{"choices": [{'), Late(threading.Event(), Drop()), Status(500, {"error": "no"})
+
+
+@pytest.mark.parametrize(("trouble", "billed"), [(CUT_OFF, True), (TAKEN_LATE, True), (FAILED, False)])
+def test_what_may_have_been_billed_without_an_answer_counts(tmp_path: Path, trouble: Reaction, billed: bool) -> None:
+    """In the limits of this run and of the next. A server that says it failed asks no money."""
+    path, limits = tmp_path / "a.jsonl", Limits(tokens=1000)
+    with chat_server(lambda asked: trouble if server.answered else honest(asked)) as server:
+        for _ in range(2):
+            with pytest.raises(JudgeError, match="limit of 1000 tokens" if billed else "gives no answer"):
+                judged(server, path, limits=limits, max_answer_tokens=10, detail="low", timeout=0.3, stop_after=2)
+            spent = read_bill(path, config(server).identity).spent
+            assert spent.requests == len(server.asked)
+            assert 110 < spent.input + spent.output <= 1000 if billed else spent.input + spent.output == 110
+    TAKEN_LATE.event.set()
 
 
 def test_nothing_may_be_spent(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from fixtures.drawings import drawings_file, picture
+from illume.cli.judging import _side
 from illume.core.errors import DataError
 from illume.judge import drawings as drawings_module
 from illume.judge import verdicts as verdicts_module
 from illume.judge.drawings import drawing_row, open_all, parse_drawing, read_drawings
 from illume.judge.protocol import FAILURES, Drawing, Failure, Identity
-from illume.judge.verdicts import Judged, latest, parse_rows, read_verdicts, to_row
+from illume.judge.verdicts import Judged, latest, parse_rows, read_verdicts, said_by, to_row
 from illume.tasks.verdict import CRITERIA, SCHEMA, Criterion, Verdict
 
 GOLDEN = Path(__file__).parent / "golden" / "judged.json"
@@ -108,6 +109,21 @@ def test_the_last_line_of_a_content_holds_and_judges_are_not_mixed() -> None:
     assert latest([line, other], line.judge) == {"c": line}
     with pytest.raises(DataError, match="several judges"):
         latest([line, other])
+    assert said_by([line, other], "api") == said_by([line, other], str(other.judge)) == [other]
+    with pytest.raises(DataError, match=f"no verdict of 'self' here, but of .*{other.judge}"):
+        said_by([line, other], "self")
+
+
+def test_a_judge_is_compared_with_another_of_the_same_file(tmp_path: Path) -> None:
+    (line,) = parse_rows([("", good())])
+    other = replace(line, judge=Identity("api"))
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text("".join(json.dumps(to_row(one)) + "\n" for one in (line, other)))
+    names = [f"{path}:{one.judge.name}" for one in (line, other)]
+    assert [_side(name, letter, None, None, []) for name, letter in zip(names, ("a.", "b."), strict=True)] == [
+        {"c": line},
+        {"c": other},
+    ]
 
 
 def test_drawings_come_back(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from fixtures.chat_server import chat_server, honest
 from fixtures.drawn import PROMPTS, stage, trainable
 from fixtures.rollouts import CONFIG, LIST, ByCodes, figures, learning, parts_with, reinforce_and_write
 from fixtures.rounds import verdict
@@ -245,6 +246,17 @@ def test_what_an_api_will_cost_is_told_before_anything_is_drawn(tmp_path: Path) 
     assert f"; {1000 * len(LIST)} questions to ask" in often
     assert "in money" in often
     assert costs_of(Looks(), given, LIST, 9) == ""
+
+
+def test_an_api_rewards_and_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    asked = [(prompt, seed) for prompt in (Prompt("a", "good one"), Prompt("b", "bad one")) for seed in (1, 2)]
+    with chat_server(honest) as server:
+        for _ in range(2):
+            judge = ApiJudge(ApiConfig("m", server.url, key_env=""), tmp_path / "answers.jsonl")
+            _, rewards = JudgedDrawer(parts_with(trainable()), judge, CONFIG)(asked)
+            assert rewards.tolist() == [1.0, 1.0, 0.0, 0.0]
+        assert len(server.asked) == 4
 
 
 def test_rewards_are_shares_of_criteria_or_all_of_them() -> None:

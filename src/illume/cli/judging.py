@@ -59,7 +59,9 @@ def run(
 
 @judge_app.command("compare")
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A file of verdicts, or a judge: " + JUDGES + ".")],
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="Verdicts (FILE, or FILE:JUDGE of several), or a judge: " + JUDGES + ".")
+    ],
     second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Drawings: those compared. A judge needs them.")
@@ -83,11 +85,13 @@ def _side(
     name: str, letter: str, drawings: "list[Drawing] | None", file: Path | None, overrides: list[str]
 ) -> "dict[str, Judged]":
     """Content -> line, of a file of verdicts, or of a judge whose verdicts are kept beside the drawings."""
-    from illume.judge.verdicts import latest, read_verdicts
+    from illume.judge.verdicts import latest, read_verdicts, said_by
 
     own = [item.removeprefix(letter) for item in overrides if item.startswith(letter)]
-    if Path(name).is_file():
-        lines = latest(read_verdicts(Path(name)))
+    given, _, whose = (name, "", "") if Path(name).is_file() else name.rpartition(":")
+    if Path(given).is_file():
+        there = read_verdicts(Path(given))
+        lines = latest(said_by(there, whose) if whose else there)
         wanted = None if drawings is None else {drawing.content for drawing in drawings}
         return {content: line for content, line in lines.items() if wanted is None or content in wanted}
     if drawings is None or file is None:

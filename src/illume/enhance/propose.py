@@ -73,12 +73,15 @@ def propose(folder: RoundFolder, wanted: Sequence[Wanted], check: Check | None =
 
 def read_prompts(path: Path, check: Check | None = None) -> list[Prompt]:
     """The prompts of a prompts.jsonl, in its order. DataError, with file and line, for whatever is wrong."""
-    found = []
+    found: list[Prompt] = []
+    taken: dict[str, str] = {}
     for where, row in read_log(path):
         try:
             found.append(_parsed(row, path.parent, where))
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
+        if taken.setdefault(found[-1].key, where) != where:
+            raise DataError(f"{where}: the key {found[-1].key!r} is taken by {taken[found[-1].key]}")
     refuse(((prompt.text, prompt.where) for prompt in found), check)
     return found
 

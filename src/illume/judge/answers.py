@@ -1,7 +1,7 @@
 """What an endpoint said, word by word, in a file of its own: no question is paid for twice, and the bill is in it.
 
 A line names the question (judge and content) and is an "answer" with what it took, or an "attempt" that brought none,
-with the reason. What an answer means is worked out anew whenever it is read.
+with the reason, and what it may have taken all the same. What an answer means is worked out anew whenever it is read.
 """
 
 import hashlib
@@ -91,13 +91,14 @@ class Answers:
     def answered(self, question: str, drawing: Drawing, answer: Answer, took: Usage) -> Outcome:
         """Keep an answer; what it means."""
         said = {"text": answer.text, "refusal": answer.refusal, "finish": answer.finish, "form": answer.form}
-        self._add(question, drawing, {"answer": said, "usage": {"input": took.input, "output": took.output}})
+        self._add(question, drawing, {"answer": said, "usage": _plain(took)})
         self.bill.known[question] = outcome_of(answer)
         return self.bill.known[question]
 
-    def tried(self, question: str, drawing: Drawing, reason: str) -> None:
-        """Keep that a request brought nothing."""
-        self._add(question, drawing, {"attempt": reason})
+    def tried(self, question: str, drawing: Drawing, reason: str, took: Usage | None = None) -> None:
+        """Keep that a request brought nothing; `took`: what it may have been billed for all the same."""
+        billed = {"usage": _plain(took)} if took is not None else {}
+        self._add(question, drawing, {"attempt": reason, **billed})
 
     def __enter__(self) -> "Answers":
         return self
@@ -122,8 +123,9 @@ def _read(rows: list[Row], judge: Identity, again: Collection[FailureKind]) -> B
     for where, row in rows:
         try:
             took = Usage(1)
-            if "answer" in row:
+            if "answer" in row or "usage" in row:
                 took = Usage(1, int(row["usage"]["input"]), int(row["usage"]["output"]))
+            if "answer" in row:
                 question, whose, said = row["question"], row["judge"], _kept(row["answer"])
                 if whose == judge.fingerprint:
                     bill.known[question] = outcome_of(said)
@@ -135,6 +137,10 @@ def _read(rows: list[Row], judge: Identity, again: Collection[FailureKind]) -> B
         bill = replace(bill, spent=bill.spent + took)
     known = {q: o for q, o in bill.known.items() if not (isinstance(o, Failure) and o.kind in again)}
     return replace(bill, known=known)
+
+
+def _plain(took: Usage) -> dict[str, int]:
+    return {"input": took.input, "output": took.output}
 
 
 def _kept(said: Mapping[str, Any]) -> Answer:

@@ -128,8 +128,7 @@ class _Questioning:
                 self.answers.tried(question, drawing, str(error))
                 return self._give_up(drawing, Failure("refused" if error.refused else "unfit", str(error)))
             except NoAnswerError as error:
-                self.answers.tried(question, drawing, reason := str(error))
-                attempt += 1
+                attempt, reason = attempt + 1, str(error)
                 await self._rest(error, attempt)
         reason = f"no answer after {self.config.attempts} attempts; the last: {reason}"
         return self._give_up(drawing, Failure("unavailable", reason))
@@ -144,6 +143,10 @@ class _Questioning:
             took = reply.took or expected
             self.reached, self.given_up = True, 0
             return self.answers.answered(question, drawing, reply.answer, took)
+        except NoAnswerError as error:
+            took = expected if error.billed else took
+            self.answers.tried(question, drawing, str(error), took if error.billed else None)
+            raise
         finally:
             self.ledger.settle(need, took)
             self.settled.set()

@@ -32,12 +32,16 @@ _DRAWN = ImageFrame(((1, 1),))  # the endpoint has its own way with pictures
 
 
 class NoAnswerError(Exception):
-    """A request brought nothing, but another may; `wait` is how many seconds the server wants to be left alone."""
+    """A request brought nothing, but another may; `wait` is how many seconds the server wants to be left alone.
 
-    def __init__(self, reason: str, wait: float | None = None, connected: bool = True) -> None:
+    `billed`: the server took the question and did not say that it failed, so it may have answered, and have it paid.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, *, connected: bool = True, billed: bool = False) -> None:
         super().__init__(reason)
         self.wait = wait
         self.connected = connected
+        self.billed = billed
 
 
 class NotTakenError(Exception):
@@ -90,12 +94,12 @@ class Endpoint:
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise NoAnswerError(f"cannot be reached: {_named(error)}", connected=False) from error
         except (httpx2.HTTPError, TimeoutError) as error:
-            raise NoAnswerError(_named(error)) from error
+            raise NoAnswerError(_named(error), billed=True) from error
         if response.status_code != 200:
             raise self._trouble(response, form, limit)
         reply = _reply(response, FORMS[form])
         if reply is None:
-            raise NoAnswerError(f"no chat completion: {self._clean(response.text)[:_SHOWN]!r}")
+            raise NoAnswerError(f"no chat completion: {self._clean(response.text)[:_SHOWN]!r}", billed=True)
         self.proven = True
         return reply
 

@@ -6,7 +6,7 @@ both, whatever the drawing is called elsewhere. Of several lines the last one ho
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,19 @@ def latest(lines: Iterable[Judged], judge: Identity | None = None) -> dict[str, 
     for line in lines:
         whose = line.judge.fingerprint
         if judge is None and wanted not in (None, whose):
-            raise DataError("these are verdicts of several judges; put each judge's in a file of its own")
+            raise DataError("these are verdicts of several judges; say whose: FILE:oracle, FILE:self ...")
         if wanted in (None, whose):
             wanted = whose
             found[line.content] = line
+    return found
+
+
+def said_by(lines: Sequence[Judged], judge: str) -> list[Judged]:
+    """The lines of one judge, by its name, or its name and fingerprint. DataError where there is none."""
+    found = [line for line in lines if judge in (line.judge.name, str(line.judge))]
+    if not found:
+        there = ", ".join(sorted({str(line.judge) for line in lines}))
+        raise DataError(f"there is no verdict of {judge!r} here, but of {there or 'nobody'}")
     return found
 
 

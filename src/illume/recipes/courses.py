@@ -78,8 +78,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 class Settings:
     """What a person asks for. `prompts`: a file, or "world": the texts that the model learnt to draw from, with their
     pictures. `judge`: a judge's name; "self" is the model that drew, "oracle" its own world's; RecA needs none.
-    `again`: failures of the judge that are asked again. `retraining`: None is the method's own. `seed` chooses prompts
-    and noise, for every round otherwise."""
+    `again`: failures of the judge that are asked again. `retraining`: None is the method's own. `seed` chooses
+    the world's prompts, for every round otherwise; the noise of drawings is of `painting.seed`, and of the prompt."""
 
     prompts: str
     judge: str | None = None

@@ -29,6 +29,7 @@ from illume.enhance.pair import pair, round_pairs
 from illume.enhance.propose import from_file, from_source, propose, read_prompts
 from illume.enhance.redraw import check_redrawings, redraw
 from illume.enhance.round import RoundFolder
+from illume.eval.task import Example
 from illume.judge.api import ApiJudge
 from illume.judge.catalog import Setting
 from illume.judge.drawings import read_drawings
@@ -37,7 +38,7 @@ from illume.judge.run import UNANSWERED
 from illume.judge.tally import tally
 from illume.recipes.courses import Only, Settings
 from illume.recipes.data import open_data
-from illume.recipes.examples_page import write_page
+from illume.recipes.examples_page import drawn_examples, examples_of, write_page
 from illume.recipes.judges import judge_of
 from illume.recipes.prefer import preferring
 from illume.recipes.recipe import WorldData
@@ -217,6 +218,15 @@ class Round:
         steps = MetricsFile(self.trained / "metrics.jsonl").read()
         return {"painted": painted, "training": int(sum(row.get("drawn", 0) for row in steps))}
 
+    def examples(self) -> dict[str, list[Example]]:
+        """Drawings to be shown, by what became of them; of GRPO, which keeps none, the same prompts before and after.
+        An API is not asked, and paid, for that."""
+        if self.settings.method != "grpo":
+            return examples_of(self.folder)
+        judge, after = self.judge(), load(self.trained / "model", device=self.settings.device)
+        prompts = read_prompts(self.folder.prompts)
+        return drawn_examples(prompts, self.illume, after, None if isinstance(judge, ApiJudge) else judge)
+
     @property
     def again(self) -> tuple[FailureKind, ...]:
         """What a judge is asked again: what a person named; and what was not answered, until something is made of the
@@ -272,13 +282,14 @@ def _before(base: Base, settings: Settings, out: Path) -> dict[str, Any]:
 
 def _finish(base: Base, settings: Settings, out: Path, cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     numbers = range(1, settings.rounds + 1)
-    drawn = [Round(base, settings, out, number).drawings() for number in numbers]
+    rounds = [Round(base, settings, out, number) for number in numbers]
+    drawn = [one.drawings() for one in rounds]
     found = {"before": cards[0], "after": cards[-1], "rounds": list(cards[1:]), "drawings": drawn}
     if is_main():
         write_json(out / "scorecards.json", found)
-        rounds = [RoundFolder(out / f"round-{number}") for number in numbers]
-        write_page(out / "enhance.html", f"{base.recipe.name}: self-enhancement", cards, rounds)
-        console.print(f"model: {rounds[-1].path / 'run' / 'model'}; page: {out / 'enhance.html'}")
+        examples = [one.examples() for one in rounds]
+        write_page(out / "enhance.html", f"{base.recipe.name}: self-enhancement", cards, examples)
+        console.print(f"model: {rounds[-1].trained / 'model'}; page: {out / 'enhance.html'}")
     barrier()
     return found if is_main() else {}
 
