@@ -1,10 +1,10 @@
 """Draws the README's pictures afresh from existing runs.
 
-    python -m benchmarks.pictures [--run runs/demo | runs/own] [--out docs/pictures]
+    python -m benchmarks.pictures [--run runs/demo | runs/own | nano] [--out docs/pictures]
 
 Of a run on the world: prompts, scenes and edits, the first ones of the test split and of the novel one (shapes in
 colours they never had in training). Of one on a folder of images: the first held-out captions. Nothing is picked by
-hand.
+hand. Of a model that comes with ILLUME, by its name, the drawings alone, in a sheet of that name.
 """
 
 import argparse
@@ -19,9 +19,11 @@ from illume.api import Illume, load
 from illume.core.config import load_yaml
 from illume.core.errors import IllumeError
 from illume.data.image_folder import ImageFolderSource
+from illume.generate.named import built_in, model_folder
 from illume.recipes.data import open_folder
 from illume.recipes.recipe import FolderData, Recipe, WorldData
 from illume.recipes.samples import sheet
+from illume.recipes.score import RECIPE_FILE, find_model
 from illume.world import WorldConfig, sample_edit_pair, sample_prompt
 from illume.world.render import render
 
@@ -75,12 +77,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     arguments = parser.parse_args()
     try:
-        recipe = load_yaml(arguments.run / "config.yaml", Recipe)
-        model = load(arguments.run / "model")
+        folder = find_model(model_folder(arguments.run))
+        recipe = load_yaml(folder / RECIPE_FILE, Recipe)
+        model = load(folder)
     except IllumeError as error:
         print(f"{error}\nTrain the demo first: make demo", file=sys.stderr)
         return 1
     match recipe.data:
+        case WorldData(world=world) if built_in(arguments.run) is not None:
+            sheets = {str(arguments.run): drawings(model, world, "test")}
         case WorldData(world=world):
             sheets = of_world(model, world)
         case FolderData() as data:

@@ -14,7 +14,7 @@ from PIL import Image
 from illume.core.device import pick_device, pick_dtype
 from illume.core.errors import RequestError
 from illume.core.streams import seed_of
-from illume.generate.abilities import Ability, Settings, request_of
+from illume.generate.abilities import ANSWERING, Ability, Settings, one_of, request_of
 from illume.generate.coded import Coder
 from illume.generate.draw import Painter, drawn
 from illume.generate.engine import Engine
@@ -28,7 +28,7 @@ from illume.generate.runner import row_bytes
 from illume.generate.shown import Turn, conversation, fitted, pixels_of, seen
 from illume.generate.tier import AUTO, check_strict, dtype_of, pick_tier
 from illume.images import ops
-from illume.images.given import ImageLike, opened
+from illume.images.given import ImageLike, opened, several
 from illume.images.masks import Box, masked
 from illume.images.masks import composite as paste
 from illume.session.session import SAME, Session
@@ -140,11 +140,12 @@ class Illume:
         `slices`: images are read in detail, each as an overview and at most so many slices of the model's image size
         (ILLUME, stage 3: 9), for a model that was trained so; in words only, for drawings are of the base size.
         """
+        ability = ANSWERING[one_of(mode, ANSWERING, "mode")]
         if slices < 0 or (slices and mode == "auto"):
             raise RequestError(f"slices ({slices}) is a number of slices, 0 or more, for answers in words: mode 'text'")
-        said, shown = conversation(question, images, history, self.frame)
+        given = images if isinstance(images, Mapping) else several(images)
+        said, shown = conversation(question, given, history, self.frame)
         messages, pixels = seen(said, shown, self.parts.image_size, slices)
-        ability: Ability = "say" if mode == "auto" else "ask"
         settings: dict[str, Any] = {"temperature": temperature, "max_new_text": max_new_text}
         (result,) = self.run([self.request(ability, messages, pixels, seed, **settings)])
         return result.text if mode == "text" else self.shown(result, seed)

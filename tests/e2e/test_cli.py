@@ -1,6 +1,7 @@
 """The command line as a person uses it: its shape (golden), its answers, its exit codes, its errors."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import typer
 from PIL import Image
 
 from fixtures.full_disk import file_size_limit
+from fixtures.imagefolder import make_image_folder, write_metadata
 from illume.cli import app
 from illume.tasks.verdict import Verdict
 from illume.world import PICO, sample_scene
@@ -193,3 +195,13 @@ def test_show_describes(illume: Illume, run_folder: Path, what: str) -> None:
 
 if __name__ == "__main__":
     GOLDEN.write_text(json.dumps(shape(typer.main.get_command(app)), indent=1) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(("options", "said"), [([], "\\u8d64\\u3044\\u4e38"), (["--json"], "\\u8d64\\u3044\\u4e38")])
+def test_what_a_terminal_cannot_encode_is_escaped(options: list[str], said: str, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    names = [name for name, _ in make_image_folder(folder, n=2)]
+    write_metadata(folder, [(name, "赤い丸") for name in names])
+    command = [sys.executable, "-m", "illume", "data", "check", str(folder), *options]
+    run = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
+    assert (run.returncode, said in run.stdout.decode("cp1252")) == (0, True), run.stderr

@@ -234,6 +234,13 @@ def test_images_are_given_the_way_the_question_is() -> None:
         tiny_illume().chat(prompts.chat([("user", "hello")]), [picture()])
     with pytest.raises(RequestError, match="as a list"):
         tiny_illume().chat("hello", {"a": picture()})
+    for alone in ("a.png", b"a", picture(), Path("a.png"), None):
+        for question in ("hello", prompts.chat([("user", "hello")])):
+            with pytest.raises(RequestError, match="in a list"):
+                tiny_illume().chat(question, alone)
+    for mode in ("txt", "image", None):
+        with pytest.raises(RequestError, match="mode is one of 'auto', 'text'"):
+            tiny_illume().chat("hello", mode=mode)
 
 
 def test_an_assessment_is_a_verdict_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,39 @@ def test_what_repeats_is_told_and_lists_have_their_limit(tmp_path: Path) -> None
         assert word in report.to_text()
 
 
+REPEATED = {
+    "chat": {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]},
+    "conversations": conversation("a.png", "<image>", "One"),
+    "records": {"task": "text", "text": "one text"},
+    "edits": {"source": "a.png", "target": "b.png", "edit": "make it red"},
+}
+
+
+@pytest.mark.parametrize("kind", REPEATED)
+def test_records_that_come_again_are_told(kind: str, tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b")):
+        (tmp_path / f"{name}.png").write_bytes(picture(number))
+    row = REPEATED[kind]
+    other = json.loads(json.dumps(row).replace("hello", "hi").replace("One", "Two").replace('text"}', 'more"}'))
+    other = json.loads(json.dumps(other).replace("red", "blue"))
+    path = write_lines(tmp_path / "set.jsonl", [row, row | {"id": "x"}, other, row | {"id": "y"}])
+    report = check(path)
+    assert (report.kind, report.num_records, report.num_problems) == (kind, 4, 0)
+    assert (report.repeated_records, report.num_repeated_records) == ({f"{path}:1": 3}, 1)
+    assert f"records that come again (1):\n  3 x {path}:1" in report.to_text()
+
+
+def test_ids_of_edits_and_pairs_of_unequal_sizes_are_told(tmp_path: Path) -> None:
+    for name, size in (("a", (8, 8)), ("b", (8, 8)), ("c", (16, 8))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    edits = [{"id": "same", "source": "a.png", "target": f"{name}.png", "edit": name} for name in "bc"]
+    report = check(write_lines(tmp_path / "edits.jsonl", [*edits, {"source": "a.png", "target": "b.png", "edit": "x"}]))
+    assert report.repeated_ids == {"same": 2}
+    assert report.unequal_pairs == {"8x8 -> 16x8": 1}
+    assert "edits that change the size (1):\n  1 x 8x8 -> 16x8" in report.to_text()
+    assert report.num_problems == 0
+
+
 def make_inpaintings(folder: Path) -> Path:
     """Four good records of two pictures, then one for each thing that can be wrong with a mask."""
     for number, name in enumerate(("a", "b", "c")):

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.damage import damaged
 from fixtures.own_data import make_every_kind, write_lines
 from illume.core.errors import DataError
 from illume.data.check import check_collection
@@ -37,11 +38,6 @@ FILES: dict[str, tuple[str, Kind]] = {
     "chat": ("chat.jsonl", "chat"),
     "records": ("mine.jsonl", "records"),
 }
-NASTY = (
-    b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n\n", b'"', b"'", b",", b"[", b"{" * 30, b"]", b"}",
-    b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b'"\\ud800"', b"\\u0000", b"../../etc/passwd",
-    b"/etc/passwd", b"C:\\x", b"<image>", b'{"a":1,"a":2}', b"[" * 3000, "\u202e\U0001f600".encode(), b"a" * 300,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,40 +45,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sound")
     make_every_kind(root, 3)
     return root
-
-
-def flip(data: bytes, rng: random.Random) -> bytes:
-    made = bytearray(data)
-    for _ in range(rng.randint(1, 8)):
-        made[rng.randrange(len(made))] ^= 1 << rng.randrange(8)
-    return bytes(made)
-
-
-def cut(data: bytes, rng: random.Random) -> bytes:
-    return data[: rng.randrange(len(data))]
-
-
-def insert(data: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(data))
-    return data[:place] + rng.choice(NASTY) + data[place + rng.choice((0, 0, 1, 8)) :]
-
-
-def repeat(data: bytes, rng: random.Random) -> bytes:
-    start = rng.randrange(len(data))
-    end = min(len(data), start + rng.choice((1, 10, 512, 1024)))
-    return data[:end] + data[start:end] + data[end:]
-
-
-def leave_out(data: bytes, rng: random.Random) -> bytes:
-    start = rng.randrange(len(data))
-    return data[:start] + data[start + rng.choice((1, 10, 512, 1024)) :]
-
-
-def noise(data: bytes, rng: random.Random) -> bytes:
-    return rng.randbytes(rng.choice((0, 1, 10, 600, 2000)))
-
-
-DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (flip, cut, insert, repeat, leave_out, noise)
 
 
 def outcome(made: Callable[[], T]) -> T | DataError:
@@ -134,7 +96,7 @@ def test_damaged_files_are_read_with_distrust(name: str, sound: Path, tmp_path: 
     names = [tmp_path / "set" / file, *(tmp_path / "set").glob("*.tar")]
     for number in range(ROUNDS):
         rng = random.Random(f"{name} {number}")
-        data = rng.choice(DAMAGES)(whole, rng)
+        data = damaged(whole, rng)
         (tmp_path / "set" / file).write_bytes(data)
         try:
             check_reading(path, kind, names)

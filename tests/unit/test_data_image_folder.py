@@ -1,5 +1,6 @@
 """Image folders: what is read, which split it falls into, and every bad folder's error with file and line."""
 
+import ntpath
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,3 +185,12 @@ def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
     images = ImageFolder(tmp_path, 4, test_fraction=0.0)
     with pytest.raises(DataError, match="none of its 2 images falls into the split 'test'"):
         ImageFolderSource(images, "test", "caption")
+
+
+def test_names_are_the_same_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are keys, and decide what is held out."""
+    make_image_folder(tmp_path / "set", 3)
+    names = [entry.file for entry in read_image_folder(tmp_path / "set").entries]
+    monkeypatch.setattr("os.path", ntpath)  # as on Windows
+    assert [entry.file for entry in read_image_folder(tmp_path / "set").entries] == names
+    assert all("/" in name for name in names)

@@ -271,6 +271,17 @@ def test_patterns_name_tars(tmp_path: Path) -> None:
         open_kind(tmp_path / "none-*.tar")
 
 
+@pytest.mark.parametrize("name", ["set [2]", "set{0..1}", "set*", "set?", "[a-z]"])
+def test_what_is_there_is_no_pattern(name: str, tmp_path: Path) -> None:
+    make_every_kind(tmp_path / name, 2)
+    for kind in ("folder", "webdataset", "edits", "chat"):
+        (tmp_path / name / kind).rename(tmp_path / f"{kind} {name}")
+        assert open_kind(tmp_path / f"{kind} {name}").kind == kind
+    file = write_lines(tmp_path / f"{name}.jsonl", [{"task": "text", "text": "a"}])
+    assert recognise(file) == "records"
+    assert recognise(tmp_path / f"{name} that is not there") == "webdataset"
+
+
 @pytest.mark.parametrize(
     ("members", "where", "says"),
     [

@@ -214,7 +214,8 @@ def test_a_base_in_bfloat16_keeps_its_factors_in_full(base_folder: Path) -> None
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"rank_pattern": {"q_proj": 8}}, "rank_pattern"),
         ({"r": 8}, r"of the wrong shape: .*q_proj\.lora_A"),
-        ({"r": "many"}, "shape of a LoRA"),
+        ({"r": "many"}, "rank: expected int"),
+        ({"r": None, "lora_alpha": []}, "rank: expected int"),
     ],
 )
 def test_what_is_not_done_here_is_refused(

@@ -18,8 +18,8 @@ from fixtures.tiny_sessions import Held, Recording, pictures_of, session_parts
 from illume.api import Illume
 from illume.core.errors import ContextError, DataError, RequestError
 from illume.images import ops
-from illume.session.session import MOST, Session
-from illume.session.turns import messages_of
+from illume.session.session import Session
+from illume.session.turns import MOST, Conversation, messages_of
 from illume.tasks import prompts
 from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.vocab.format import render, render_read
@@ -374,3 +374,49 @@ def test_a_session_takes_seed_and_memory_from_its_folder(illume: Recording, tmp_
     assert (loaded.seed, loaded.memory, loaded.turns) == (6, 2, ())
     with pytest.raises(RequestError, match="has its seed"):
         illume.session(tmp_path / "s", seed=1)
+
+
+WRONG_NUMBERS = (1.5, "a", "1", True, None, -1, MOST, [1], np.float64(2))
+
+
+def test_what_could_not_be_loaded_again_is_not_begun(illume: Recording, tmp_path: Path) -> None:
+    for wrong in WRONG_NUMBERS:
+        for name in ("seed", "memory", "slices"):
+            if wrong is not None or name == "slices":
+                with pytest.raises(RequestError, match=f"{name}.* is a whole number"):
+                    Session(illume, replace(Conversation(), **{name: wrong}))
+        if wrong is not None:
+            with pytest.raises(RequestError, match="seed is a whole number"):
+                illume.session().draw("one", seed=wrong)
+            with pytest.raises(RequestError, match="memory"):
+                illume.session().branch(memory=wrong)
+            with pytest.raises(RequestError, match="turn"):
+                illume.session().branch(wrong)
+        with pytest.raises(RequestError, match="turns"):
+            illume.session().undo(wrong)
+    for one in (np.int64(3), np.uint8(3), 3):
+        session = illume.session(seed=one, memory=one)
+        session.draw("one", seed=one)
+        session.save(tmp_path / "s")
+        again = illume.session(tmp_path / "s")
+        assert (again.seed, again.memory, again.turns[0].seed) == (3, 3, 3)
+
+
+def test_without_the_check_a_session_is_saved_that_cannot_be_loaded(
+    illume: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("illume.session.session.checked", lambda conversation: conversation)
+    illume.session(seed=1.5).save(tmp_path / "s")
+    with pytest.raises(DataError, match="whole numbers"):
+        illume.session(tmp_path / "s")
+
+
+def test_arguments_are_not_taken_for_others(illume: Recording) -> None:
+    session = illume.session()
+    for mode in ("txt", "image", "", None, ["text"]):
+        with pytest.raises(RequestError, match="mode is one of 'auto', 'text'"):
+            session.say("hello", mode=mode)
+    for alone in ("a.png", b"a", picture(), np.zeros((2, 2, 3), np.uint8), Path("a.png"), {"a": picture()}, None):
+        with pytest.raises(RequestError, match="in a list"):
+            session.say("hello", alone)
+    assert session.turns == ()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def answer(data: Any, as_json: bool, text: str | None) -> None:
     """Print the answer: one line of JSON, or text (None: already shown)."""
     if as_json:
-        typer.echo(json.dumps(data, ensure_ascii=False))
+        typer.echo(json.dumps(data))  # ASCII: whoever reads the line need not know the terminal's encoding
     elif text is not None:
         typer.echo(text)
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from illume.core.errors import CheckpointError, DataError
-from illume.core.files import write_text
+from illume.core.files import parse_json, write_text
 
 console = Console(stderr=True)
 
@@ -138,7 +138,7 @@ class MetricsFile:
 def _checked(line: bytes, where: str) -> str:
     try:
         text = line.decode("utf-8")
-        row = json.loads(text)
+        row = parse_json(text)
     except ValueError as error:
         raise DataError(f"{where}: not a line of JSON: {error}") from error
     if not isinstance(row, dict):

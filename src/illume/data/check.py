@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from illume.images import ops
 LIMIT = 20  # problems, groups and repeated texts that a report holds one by one
 _SHOWN = 20  # lines of a histogram before it is drawn by ranges, or cut
 _BAR = 40  # signs of the longest bar of a histogram
+_PAIRS = ("edit", "inpaint")  # an image before and one after, which has to fit it
 _NAMES = {"folder": "image folder"}
 _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+")
 
@@ -41,6 +42,9 @@ class Report:
     repeated_texts: dict[str, int]  # texts that stand beside different images -> how many images
     num_repeated_texts: int
     repeated_ids: dict[str, int]  # ids that several records have -> how many
+    repeated_records: dict[str, int]  # where a record stands that comes again, but for its id -> how often in all
+    num_repeated_records: int
+    unequal_pairs: dict[str, int]  # sizes of an image before and after, where they differ -> records
     ignored_columns: tuple[str, ...]
     sizes: dict[str, int]  # "WIDTHxHEIGHT" -> files
     text_lengths: dict[int, int]  # words -> texts
@@ -67,6 +71,9 @@ class Report:
         beside = [f"{n} images: {text}" for text, n in self.repeated_texts.items()]
         lines += _listed("texts beside several images", beside, self.num_repeated_texts)
         lines += _listed("ids of several records", [f"{n} x {name}" for name, n in self.repeated_ids.items()])
+        again = [f"{n} x {where}" for where, n in self.repeated_records.items()]
+        lines += _listed("records that come again", again, self.num_repeated_records)
+        lines += _listed("edits that change the size", [f"{n} x {sizes}" for sizes, n in self.unequal_pairs.items()])
         if self.ignored_columns:
             lines.append(f"fields or files nobody reads: {', '.join(self.ignored_columns[:_SHOWN])}")
         lines += _histogram("image sizes", self.sizes)
@@ -93,6 +100,9 @@ class _Found:
     ids: Counter[str] = field(default_factory=Counter)
     used: dict[str, _File] = field(default_factory=dict)
     texts: dict[str, set[bytes]] = field(default_factory=dict)
+    first: dict[bytes, str] = field(default_factory=dict)  # what a record says -> where it stood first
+    again: Counter[str] = field(default_factory=Counter)
+    unequal: Counter[str] = field(default_factory=Counter)
     samples: list[Record] = field(default_factory=list)
 
     def add(self, record: Record, files: Sequence[_File]) -> None:
@@ -103,6 +113,11 @@ class _Found:
             self.ids[record.id] += 1
         if record.text and files:
             self.texts.setdefault(record.text, set()).add(files[0].content)
+        where = self.first.setdefault(_said(record), record.where)
+        if where != record.where:
+            self.again[where] += 1
+        if record.task in _PAIRS and files[0].size != files[1].size:
+            self.unequal[f"{files[0].size} -> {files[1].size}"] += 1
 
     def add_problem(self, where: str, message: str, limit: int) -> None:
         self.problem_counts[_PARTICULAR.sub("...", message)] += 1
@@ -152,6 +167,9 @@ def _report(collection: Collection, found: _Found, limit: int) -> Report:
         repeated_texts=dict(Counter(beside).most_common(limit)),
         num_repeated_texts=len(beside),
         repeated_ids=dict(Counter({name: n for name, n in found.ids.items() if n > 1}).most_common(limit)),
+        repeated_records={where: n + 1 for where, n in found.again.most_common(limit)},
+        num_repeated_records=len(found.again),
+        unequal_pairs=dict(found.unequal.most_common(limit)),
         ignored_columns=tuple(collection.ignored),
         sizes=dict(Counter(file.size for file in files.values()).most_common()),
         text_lengths=dict(sorted(found.words.items())),
@@ -173,6 +191,12 @@ def _opened(files: Files, file: str, opened: dict[str, _File | DataError]) -> _F
     if isinstance(found, DataError):
         raise found
     return found
+
+
+def _said(record: Record) -> bytes:
+    """Names what a record says, whatever its id and its place."""
+    said = repr(replace(record, id=None, where="")).encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(said, digest_size=16).digest()
 
 
 def _spread(samples: list[Record], record: Record, number: int, most: int) -> None:

@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from illume.core.errors import DataError
-from illume.core.files import write_bytes
+from illume.core.files import parse_json, write_bytes
+from illume.core.tensors import check_header
 
 FORMAT_VERSION = 1
 Grid = tuple[int, int]
@@ -83,8 +84,7 @@ def write_shard(path: Path, store: CodeStore, origin: Origin) -> None:
 def read_shard(path: Path, origin: Origin | None = None, keys: Sequence[str] | None = None) -> CodeStore:
     """A shard; DataError if it is damaged, of another format, of another origin, or holds other keys."""
     said, levels = _open(path)
-    if said.get("format_version") != FORMAT_VERSION:
-        raise DataError(f"{path}: codes of format {said.get('format_version')}, this version reads {FORMAT_VERSION}")
+    _check_said(said, path)
     if origin is not None:
         for name, wanted in asdict(origin).items():
             if said["origin"][name] != wanted:
@@ -94,13 +94,29 @@ def read_shard(path: Path, origin: Origin | None = None, keys: Sequence[str] | N
                 )
     if keys is not None and said["keys"] != list(keys):
         raise DataError(f"{path}: it holds the codes of other keys: delete this folder or write to another one")
-    return CodeStore(said["keys"], levels)
+    try:
+        return CodeStore(said["keys"], levels)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _check_said(said: Any, path: Path) -> None:
+    version = said.get("format_version") if isinstance(said, dict) else None
+    if version != FORMAT_VERSION:
+        raise DataError(f"{path}: codes of format {version!r:.40}, this version reads {FORMAT_VERSION}")
+    match said:
+        case {"origin": {"tokenizer": str(), "images": str()}, "keys": list(keys)} if all(
+            isinstance(key, str) for key in keys
+        ):
+            return
+    raise DataError(f"{path}: not a shard of codes: it does not say of what images, and of what tokenizer")
 
 
 def _open(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     try:
+        check_header(path)
         with safe_open(path, framework="np") as file:
-            said = json.loads((file.metadata() or {})["illume"])
+            said = parse_json((file.metadata() or {})["illume"])
             return said, [file.get_tensor(f"level{number}") for number in range(len(file.keys()))]
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise DataError(f"{path}: not a shard of codes: {error}") from error

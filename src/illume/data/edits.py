@@ -50,10 +50,12 @@ class Edits:
     def _record(self, row: Mapping[str, object], where: str) -> Record:
         source, target, instruction = check_columns(row)
         self._read.update((source, target, instruction))
+        identity = row.get("id")
         return Record(
             "edit",
             images=(string(row[source], source), string(row[target], target)),
             instruction=string(row[instruction], instruction).strip(),
+            id=None if identity in (None, "") else str(identity),
             where=where,
         )
 

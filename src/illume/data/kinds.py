@@ -46,10 +46,12 @@ def check_kind(name: str) -> Kind:
 
 def recognise(path: Path) -> Kind:
     """The kind of a data set. DataError says what was looked for."""
-    if is_pattern(path) or path.suffix.lower() == ".tar":
+    if path.suffix.lower() == ".tar":
         return "webdataset"
     if _is_dir(path):
         return _of_folder(path)
+    if not is_file(path) and is_pattern(path):
+        return "webdataset"
     if not is_file(path):
         raise DataError(f"{path}: there is no such file or folder")
     if path.suffix.lower() == ".csv":

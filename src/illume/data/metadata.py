@@ -1,6 +1,6 @@
 """What the metadata file of a Hugging Face imagefolder lists (metadata.csv or .jsonl); it opens no image."""
 
-import os
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ def _entry(row: Mapping[str, object], where: str, folder: Path, seen: dict[str, 
     file = string(row["file_name"], "file_name")
     text = string(row["text"], "text").strip()
     inside(folder, file)
-    name = os.path.normpath(file)
+    name = posixpath.normpath(file)
     if name in seen:
         raise DataError(f"the file {file!r} was listed before, at {seen[name]}")
     seen[name] = where

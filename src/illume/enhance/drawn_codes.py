@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from illume.core.errors import DataError
+from illume.core.files import parse_json
 from illume.images.given import opened
 
 Codes = tuple[tuple[int, ...], ...]  # row-major, one tuple a level
@@ -36,7 +37,7 @@ def drawn_codes(path: Path) -> Codes | None:
     if said is None:
         return None
     try:
-        found = json.loads(said)
+        found = parse_json(said)
         codes = tuple(tuple(int(code) for code in level) for level in found["codes"])
         return codes if found["pixels"] == _digest(picture) else None
     except (ValueError, KeyError, TypeError) as error:

@@ -15,7 +15,7 @@ import jsonschema
 
 from illume import __version__
 from illume.core.errors import DataError
-from illume.core.files import write_json
+from illume.core.files import parse_json, write_json
 from illume.core.statistics import ci95, mean
 
 FORMAT_VERSION = 1
@@ -78,7 +78,7 @@ class Scorecard:
 def load(path: Path) -> dict[str, Any]:
     """Read and validate a scorecard file. DataError says what is wrong with it."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable scorecard: {error}") from error
     return validate(data, str(path))

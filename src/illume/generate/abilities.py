@@ -3,7 +3,7 @@
 It does not know what is said in a task, nor how an answer comes about.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +14,17 @@ from illume.vocab.messages import ImageFrame, Message
 
 Ability = Literal["say", "draw", "edit", "ask", "assess"]
 MODES: Mapping[Ability, Mode] = {"say": "auto", "draw": "image", "edit": "image", "ask": "text", "assess": "text"}
+
+# How a person wants to be answered: in words and pictures, or in words alone.
+ANSWERING: Mapping[str, Ability] = {"auto": "say", "text": "ask"}
+
+
+def one_of(value: object, known: Iterable[str], what: str) -> str:
+    """A name among those that are known. RequestError for any other, which would be taken for one of them."""
+    names = tuple(known)
+    if value not in names:
+        raise RequestError(f"{what} is one of {', '.join(map(repr, names))}, not {value!r:.80}")
+    return str(value)
 
 
 @dataclass(frozen=True)

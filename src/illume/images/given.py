@@ -1,16 +1,24 @@
 """Whatever a person gives as an image, as an RGB picture; it does not know what becomes of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from illume.core.errors import DataError
+from illume.core.errors import DataError, RequestError
 from illume.images import ops
 
 ImageLike: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """A file's name, a file's bytes, a picture, or an array of uint8 (h, w, 3), or (h, w, 4) or (h, w) of grey."""
+
+
+def several(images: Sequence[ImageLike]) -> Sequence[ImageLike]:
+    """Images in a list. RequestError for one alone: its letters, bytes or rows would be taken for images."""
+    if not isinstance(images, Sequence) or isinstance(images, str | bytes | bytearray):
+        raise RequestError(f"images are given in a list, a single one too: [image], not {type(images).__name__}")
+    return images
 
 
 def whole(image: ImageLike) -> Image.Image:

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from illume.core.config import from_dict
 from illume.core.errors import ModelError
 from illume.core.files import atomic_folder, read_json, replaceable, write_json
 from illume.core.tensors import load_tensors, save_tensors
 from illume.models.convert import check_shapes, shapes
+from illume.models.folder import distrusted
 from illume.models.unified import Unified
 
 CONFIG, WEIGHTS, BESIDE = "adapter_config.json", "adapter_model.safetensors", "trained_beside.safetensors"
@@ -188,11 +190,10 @@ def config_of_peft(plain: Mapping[str, Any], tensors: Mapping[str, Tensor], wher
         if name in plain and plain[name] not in nothing:
             raise ModelError(f"{where}/{CONFIG}: {name} = {plain[name]!r} is not something this LoRA does")
     named = {name.removesuffix(".weight").rsplit(".", 2)[-2] for name in tensors if ".lora_" in name}
-    try:
-        targets = tuple(name for name in PROJECTIONS if name in named) or tuple(sorted(named))
-        return LoRAConfig(plain["r"], float(plain["lora_alpha"]), float(plain.get("lora_dropout", 0.0)), targets)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{where}/{CONFIG}: {error!r} while reading the shape of a LoRA") from error
+    targets = [name for name in PROJECTIONS if name in named] or sorted(named)
+    with distrusted(f"{where}/{CONFIG}", "not the shape of a LoRA"):
+        sizes = {"rank": plain["r"], "alpha": plain["lora_alpha"], "dropout": plain.get("lora_dropout", 0.0)}
+        return from_dict(LoRAConfig, sizes | {"targets": targets}, f"{where}/{CONFIG}")
 
 
 def _beside(model: Unified, encoder: bool) -> dict[str, Tensor]:

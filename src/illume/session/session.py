@@ -11,19 +11,26 @@ from typing import Any, Literal, Protocol
 from PIL import Image
 
 from illume.core.errors import ContextError, RequestError
-from illume.generate.abilities import MODES, Ability
+from illume.generate.abilities import ANSWERING, MODES, Ability, one_of
 from illume.generate.folder import Parts
 from illume.generate.request import Pixels, Request, Result
 from illume.generate.shown import seen
-from illume.images.given import ImageLike, whole
+from illume.images.given import ImageLike, several, whole
 from illume.session.folder import read, write
-from illume.session.turns import Answer, Conversation, Turn, messages_of, names_of, picture_name
+from illume.session.turns import (
+    Answer,
+    Conversation,
+    Turn,
+    checked,
+    messages_of,
+    names_of,
+    picture_name,
+    whole_number,
+)
 from illume.tasks import prompts
 from illume.tasks.verdict import Verdict
 from illume.vocab.messages import ImageFrame, ImagePart, Message, Part, TextPart
 
-MOST = 2**53  # seeds are below it: beyond, JSON's numbers are not exact everywhere
-MOST_SLICES = 1000  # that a session may ask for; nine are what a model knows (ILLUME, stage 3)
 SAME: Any = object()  # for a memory that is left out: None is one, of all turns
 
 
@@ -69,13 +76,9 @@ class Session:
 
     def __init__(self, model: Model, conversation: Conversation | None = None) -> None:
         self.model = model
-        self._now = conversation or Conversation(memory=model.parts.generation.memory)
-        if not 0 <= self._now.seed < MOST:
-            raise RequestError(f"a session's seed is at least 0 and below 2**53, not {self._now.seed}")
-        if self._now.memory is not None and self._now.memory < 0:
-            raise RequestError(f"memory is the number of turns that an answer sees, not {self._now.memory}")
-        if not 0 <= self.slices <= MOST_SLICES or (self.slices and model.parts.reading == "codes"):
-            raise RequestError(f"slices ({self.slices}) is 0 to {MOST_SLICES}; of a model that reads codes, 0")
+        self._now = checked(conversation or Conversation(memory=model.parts.generation.memory))
+        if self.slices and model.parts.reading == "codes":
+            raise RequestError(f"slices ({self.slices}) are none for a model that reads codes: 0")
 
     @classmethod
     def load(cls, path: str | Path, model: Model) -> "Session":
@@ -141,8 +144,8 @@ class Session:
         **settings: Any,
     ) -> Answer:
         """Anything, with images of your own or by name; the answer may hold words and pictures (mode "text": words)."""
-        ability: Ability = "say" if mode == "auto" else "ask"
-        return self._keep(self._turn(ability, lambda shown: _chat(shown, text), images, seed, settings))
+        ability = ANSWERING[one_of(mode, ANSWERING, "mode")]
+        return self._keep(self._turn(ability, lambda shown: _chat(shown, text), several(images), seed, settings))
 
     def draw(self, prompt: str, *, seed: int | None = None, **settings: Any) -> Image.Image:
         """A picture of a prompt. settings: guidance, temperature, top_k, top_p."""
@@ -190,7 +193,7 @@ class Session:
 
     def undo(self, turns: int = 1) -> tuple[Turn, ...]:
         """Take back the last turns, with the pictures that came with them; said again, they are answered the same."""
-        if not 1 <= turns <= len(self.turns):
+        if not 1 <= whole_number(turns, "the number of turns to take back") <= len(self.turns):
             raise RequestError(f"there are {len(self.turns)} turns, so {turns} of them cannot be taken back")
         taken = self.turns[-turns:]
         self._now = _until(self._now, len(self.turns) - turns)
@@ -204,7 +207,7 @@ class Session:
         return Session(self.model, replace(_until(self._now, at), memory=remembered))
 
     def _check_turn(self, turn: int, most: int) -> None:
-        if not 0 <= turn <= most:
+        if whole_number(turn, "a turn's number") > most:
             raise RequestError(f"there is no turn {turn} here: this session has {len(self.turns)}")
 
     def _newest(self) -> str:
@@ -225,9 +228,7 @@ class Session:
         names = [self._show(image, pictures) for image in images]
         (asked,) = said([ImagePart(self.model.frame, image=name) for name in names])
         context = self.context()
-        seed = self.seed + len(self.turns) if seed is None else seed
-        if not 0 <= seed < MOST:
-            raise RequestError(f"a turn's seed is at least 0 and below 2**53, not {seed}")
+        seed = whole_number(self.seed + len(self.turns) if seed is None else seed, "a turn's seed")
         messages, pixels = self._seen(ability, [*context, asked], pictures)
         result = self._run(self.model.request(ability, messages, pixels, seed, **settings))
         answer = Message("assistant", self._named(result, seed, pictures))

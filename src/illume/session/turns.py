@@ -4,15 +4,19 @@ It does not know how an answer comes about, nor how a conversation is kept on di
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from operator import index
+from typing import Any, Literal
 
 from PIL import Image
 
-from illume.core.errors import DataError
+from illume.core.errors import DataError, RequestError
 from illume.generate.abilities import MODES, Ability
 from illume.tasks.verdict import Verdict
 from illume.vocab.messages import ImagePart, Message, TextPart
+
+MOST = 2**53  # seeds are below it: beyond, JSON's numbers are not exact everywhere
+MOST_SLICES = 1000  # that a session may ask for; nine are what a model knows (ILLUME, stage 3)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,29 @@ class Conversation:
     turns: tuple[Turn, ...] = ()
     pictures: Mapping[str, Image.Image] = field(default_factory=dict)
     slices: int = 0
+
+
+def whole_number(value: Any, what: str, below: int = MOST) -> int:
+    """A number as session.json holds it, numpy's too. RequestError for one that could be saved and never loaded."""
+    try:
+        number = int(index(value))
+    except TypeError:
+        number = -1
+    if isinstance(value, bool) or not 0 <= number < below:
+        limit = "2**53" if below == MOST else below
+        raise RequestError(f"{what} is a whole number of at least 0 and below {limit}, not {value!r:.80}")
+    return number
+
+
+def checked(conversation: Conversation) -> Conversation:
+    """The same, its numbers Python's. RequestError where one of them is none."""
+    memory = conversation.memory
+    return replace(
+        conversation,
+        seed=whole_number(conversation.seed, "a session's seed"),
+        memory=None if memory is None else whole_number(memory, "memory, the number of turns that an answer sees,"),
+        slices=whole_number(conversation.slices, "slices", MOST_SLICES + 1),
+    )
 
 
 def picture_name(number: int) -> str:

@@ -65,7 +65,7 @@ class HuggingFaceTokenizer:
         """From a folder or a hub name: its `tokenizer.json`, or what transformers makes of a model that has none."""
         file = Path(name) / "tokenizer.json"
         if file.is_file():
-            return cls(_read(file))
+            return _read(file)
         from transformers import AutoTokenizer  # heavy, and only for tokenizers without a tokenizer.json
 
         try:
@@ -127,9 +127,9 @@ class HuggingFaceTokenizer:
         write_json(Path(folder) / "tokenizer_config.json", config)
 
 
-def _read(file: Path) -> Tokenizer:
+def _read(file: Path) -> HuggingFaceTokenizer:
     try:
-        return Tokenizer.from_file(str(file))
+        return HuggingFaceTokenizer(Tokenizer.from_file(str(file)))
     except Exception as error:  # the library raises nothing more particular
         raise FormatError(f"{file} is not a text tokenizer: {error}") from error
 
