@@ -19,6 +19,7 @@ from illume.api import Illume
 from illume.generate.engine import Engine
 from illume.serve.service import Service
 from illume.serve.settings import Limits
+from illume.serve.worker import Worker
 
 DRAW = {"prompt": "a red circle", "seed": 3}
 LIMITS = Limits(body=20_000, pixels=5_000, images=2, text=300, n=4, open=6, uploads=8, upload_seconds=0.5)
@@ -356,6 +357,48 @@ def test_the_check_catches_an_engine_that_is_kept(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("illume.serve.worker.traceback.clear_frames", lambda frames: None)
     with pytest.raises(AssertionError):
         check_one_engine_at_a_time(monkeypatch)
+
+
+def check_nobody_waits_for_the_next_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was being answered is told before a new engine is made, which may take minutes where it compiles."""
+    make, made, go = Service._engine, list[Engine](), threading.Event()
+
+    def making(service: Service) -> Engine:
+        if made:
+            assert go.wait(20)
+        made.append(make(service))
+        return made[-1]
+
+    def failing(engine: Engine) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Service, "_engine", making)
+    with served() as found, found.http() as http:
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(Engine, "_step", failing)
+                check_error(http.post("/v1/images/generations", json=DRAW, timeout=8), 500)
+        except httpx2.ReadTimeout as error:
+            raise AssertionError("nobody was told") from error
+        finally:
+            go.set()
+
+
+def test_nobody_waits_for_the_next_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_nobody_waits_for_the_next_engine(monkeypatch)
+
+
+def test_the_check_catches_who_is_told_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = Worker._start_over
+
+    def start_over(worker: Worker, *given: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Worker, "_tell", lambda worker: None)
+            failed(worker, *given)
+
+    monkeypatch.setattr(Worker, "_start_over", start_over)
+    with pytest.raises(AssertionError, match="nobody was told"):
+        check_nobody_waits_for_the_next_engine(monkeypatch)
 
 
 def test_what_fails_between_steps_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

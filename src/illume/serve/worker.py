@@ -237,6 +237,7 @@ class Worker:
         for running in self._running.values():
             self._later(self._failed, running.job, internal())
         self._running.clear()
+        self._tell()  # now: a new engine may take minutes, where it compiles
         try:
             if failures >= _MOST_FAILURES:
                 raise error
