@@ -1,7 +1,6 @@
 """A model folder with changed files is a model or an error in words; nothing is taken twice in silence."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import torch
 from safetensors.torch import save
 
 import illume
-from fixtures.tiny_model_folder import tiny_illume
 from illume.core.errors import CheckpointError, ModelError
 from illume.core.tensors import load_tensors, read_metadata
 from illume.models import tokenizing
@@ -34,18 +32,6 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("saved") / "model"
-    tiny_illume().save(where)
-    return where
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(saved, tmp_path / "model"))
-
-
 def change(file: Path, place: str, value: Any) -> None:
     plain = node = json.loads(file.read_text())
     *path, last = (int(step) if step.isdigit() else step for step in place.split("."))
@@ -59,28 +45,30 @@ def change(file: Path, place: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("file", "place", "value"), CHANGES)
-def test_a_changed_configuration_is_refused_in_words(folder: Path, file: str, place: str, value: Any) -> None:
-    change(folder / file, place, value)
+def test_a_changed_configuration_is_refused_in_words(model_copy: Path, file: str, place: str, value: Any) -> None:
+    change(model_copy / file, place, value)
     with pytest.raises(ModelError, match="model"):
-        illume.load(folder, device="cpu", dtype="float32")
+        illume.load(model_copy, device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("file", [MODEL, TOKENIZER, PAINTER, "pixel_decoder/unet/config.json"])
 @pytest.mark.parametrize(
     ("text", "words"), [("[" * 100_000, "nested too deeply"), ("[]", "expected a JSON object"), ("{", "cannot be read")]
 )
-def test_a_configuration_that_is_no_object_is_refused_in_words(folder: Path, file: str, text: str, words: str) -> None:
-    (folder / file).write_text(text)
+def test_a_configuration_that_is_no_object_is_refused_in_words(
+    model_copy: Path, file: str, text: str, words: str
+) -> None:
+    (model_copy / file).write_text(text)
     with pytest.raises((ModelError, CheckpointError), match=words):
-        illume.load(folder, device="cpu", dtype="float32")
+        illume.load(model_copy, device="cpu", dtype="float32")
 
 
 @pytest.mark.parametrize("file", [MODEL, TOKENIZER, PAINTER])
-def test_a_key_that_stands_twice_is_refused(folder: Path, file: str) -> None:
-    text = (folder / file).read_text()
-    (folder / file).write_text(text.replace("{", '{"format_version": 1,', 1))
+def test_a_key_that_stands_twice_is_refused(model_copy: Path, file: str) -> None:
+    text = (model_copy / file).read_text()
+    (model_copy / file).write_text(text.replace("{", '{"format_version": 1,', 1))
     with pytest.raises(ModelError, match=r"names a key twice: format_version"):
-        illume.load(folder, device="cpu", dtype="float32")
+        illume.load(model_copy, device="cpu", dtype="float32")
 
 
 def test_a_tensor_that_stands_twice_is_refused(tmp_path: Path) -> None:
@@ -111,15 +99,15 @@ def test_a_tensor_in_two_shards_and_odd_names_of_shards_are_refused(tmp_path: Pa
         load_tensors(path)
 
 
-def test_grids_of_a_changed_folder_are_refused_in_words(folder: Path) -> None:
-    change(folder / TOKENIZER, "encoder.taps", GONE)
+def test_grids_of_a_changed_folder_are_refused_in_words(model_copy: Path) -> None:
+    change(model_copy / TOKENIZER, "encoder.taps", GONE)
     with pytest.raises(ModelError, match="KeyError: 'taps'"):
-        stored_grids(folder / "vision_tokenizer", (8, 8))
+        stored_grids(model_copy / "vision_tokenizer", (8, 8))
 
 
-def test_without_distrust_it_is_an_error_of_python_s_own(folder: Path) -> None:
-    change(folder / TOKENIZER, "encoder.taps", GONE)
-    path = folder / "vision_tokenizer"
+def test_without_distrust_it_is_an_error_of_python_s_own(model_copy: Path) -> None:
+    change(model_copy / TOKENIZER, "encoder.taps", GONE)
+    path = model_copy / "vision_tokenizer"
     with pytest.raises(ModelError):
         load_tokenizer(path)
     with pytest.raises(KeyError):
