@@ -151,14 +151,14 @@ GLIBC = pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != 
 
 @GLIBC
 def test_kept_memory_is_not_faulted_in_again() -> None:
-    def faults(how: str) -> list[int]:
-        """Of three runs: what lies above what is freed, by chance, may keep glibc from giving it back; and where the
-        heap cannot grow, which is as rare, it does not keep it."""
+    def faults(how: str) -> int:
+        """Of seven runs together: in one of four what lies above what is freed keeps glibc, by chance, from giving it
+        back, and in two of five one tensor of sixteen is faulted in although all are kept."""
         command = [sys.executable, "-c", FAULTS_OF_STEPS, how]
-        runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]
-        return sorted(int(done.stdout) for done in runs)
+        runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(7)]
+        return sum(int(done.stdout) for done in runs)
 
-    assert faults("keep")[1] < faults("leave")[-1] / 4
+    assert faults("keep") < faults("leave") / 4
 
 
 HELD_AFTER_STEPS = """
