@@ -54,7 +54,7 @@ class Steps:
 
     def __init__(self, model: Unified, tier: Tier, cache: StaticCache, drafts: int = 0) -> None:
         self.model, self.tier, self.cache = model, tier, cache
-        self._widths = (1, 1 + drafts)
+        self._widths = (1, 1 + drafts) if drafts else (1,)
         self.groups = model.config.decoder.kv_heads
         self._kept: tuple[tuple[int, int, int], list[Kept]] | None = None
         rows, device = len(cache.lengths), cache.kept[0].device
@@ -100,9 +100,7 @@ class Steps:
             return []
         sizes = {self._size(rows) for rows in range(1, len(self.cache.lengths) + 1)}
         visible = {self._visible(positions) for positions in range(1, self.cache.length + 1)}
-        return [
-            (size, width, far) for size in sorted(sizes) for width in sorted({*self._widths}) for far in sorted(visible)
-        ]
+        return [(size, width, far) for size in sorted(sizes) for width in self._widths for far in sorted(visible)]
 
     def prepare(self, kind: tuple[int, int, int]) -> None:
         """Have a kind of step compiled, or recorded, before it is needed: one in which all rows stand still."""
