@@ -89,27 +89,58 @@ def test_run_again_it_changes_nothing(illume: Illume, run_folder: Path, enhanced
     assert tree(enhanced) == before
 
 
+def killed_in_training(run: Path, out: Path, *more: object) -> None:
+    """The command killed by force between two of its steps of training: it leaves a checkpoint and no scorecard."""
+    words = [sys.executable, "-m", "illume", *command(run, out, *more)]
+    env = dict(os.environ, OMP_NUM_THREADS="1")
+    process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoints = out / "round-1/run/checkpoints" / ("stage3" if "stage2" in more else "enhance")
+    deadline = time.monotonic() + 240
+    try:
+        while not list(checkpoints.glob("step-*")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (out / "scorecards.json").exists(), "it ended before it could be killed"
+
+
+def same_model(ours: Path, theirs: Path) -> bool:
+    """Whether two rounds left the same weights, bit by bit."""
+    one, other = (load_tensors(out / "round-1/run/model/model.safetensors") for out in (ours, theirs))
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
 def test_killed_while_it_trains_it_ends_with_the_same_files_and_model(
     illume: Illume, run_folder: Path, enhanced: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "illume", *command(run_folder, out)],
-        env=dict(os.environ, OMP_NUM_THREADS="1"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 240
-    while not list((out / "round-1/run/checkpoints/enhance").glob("step-*")) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
-    assert not (out / "scorecards.json").exists(), "it ended before it could be killed"
+    killed_in_training(run_folder, out)
     assert illume(*command(run_folder, out)).code == 0
     assert round_files(out) == round_files(enhanced)
-    ours, theirs = (load_tensors(folder / "round-1/run/model/model.safetensors") for folder in (out, enhanced))
-    assert [name for name in ours if not ours[name].equal(theirs[name])] == []
+    assert same_model(out, enhanced)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--from", "stage2"],
+        ["--method", "reca"],
+        ["--method", "dpo", "--with", "pairs.truth=true"],
+    ],
+    ids=["stage2", "reca", "dpo"],
+)
+def test_any_training_killed_ends_with_the_same_files_and_model(
+    illume: Illume, run_folder: Path, tmp_path: Path, more: list[str]
+) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed_in_training(run_folder, killed, *more)
+    for out in (killed, whole):
+        answer = illume(*command(run_folder, out, *more))
+        assert answer.code == 0, answer.err
+    assert round_files(killed) == round_files(whole)
+    assert same_model(killed, whole)
 
 
 def test_from_stage_2_only_the_last_stage_is_trained_anew(illume: Illume, run_folder: Path, tmp_path: Path) -> None:
