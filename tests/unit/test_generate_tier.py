@@ -180,6 +180,15 @@ drafting.prepare(kinds.append)
 steps._widths = (1, 4)
 """
 
+BESIDE = """
+one, other = (engine(rows=4, tier=f"bf16{mode}").run(requests) for mode in ("", "-compiled"))
+assert [found.ids for found in one] == [found.ids for found in other]
+"""
+SHARING = """
+from illume.generate import steps
+steps._as_own_code = lambda decode: decode
+"""
+
 
 def run_traced(program: str) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -195,6 +204,12 @@ def test_what_was_prepared_is_not_compiled_later_and_drafts_are_read_by_it() -> 
     run_traced(COMPILED + PREPARED)
     with pytest.raises(AssertionError, match="waited for a step"):
         run_traced(COMPILED + PREPARED.replace("drafting.prepare(kinds.append)\n", CARELESS))
+
+
+def test_neither_engines_nor_kinds_of_steps_share_what_was_compiled() -> None:
+    run_traced(COMPILED + BESIDE)
+    with pytest.raises(AssertionError, match="must match"):
+        run_traced(SHARING + COMPILED.replace("counts <= 4", "True") + BESIDE)
 
 
 def test_eager_tiers_have_nothing_to_prepare() -> None:

@@ -4,6 +4,7 @@ It knows the cache's rows and what of them is looked at, but not which of them a
 """
 
 from collections.abc import Callable, Sequence
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 import torch
@@ -19,7 +20,7 @@ from illume.vocab.layout import Place
 LEAST_VISIBLE = 128  # a compiled step covers so many positions, or twice, four times... as many: few kinds of steps
 # Weights as constants, and products of the compiler's own: for a few rows twice as fast as those that it would call.
 _PRODUCTS = {"freezing": True, "max_autotune": True, "max_autotune_gemm_backends": "CPP"}
-_MOST = 1024  # kinds of steps over all engines; torch would stop at eight, taking them for an accident
+_UNGUARDED: dict[str, Any] = {"guard_filter_fn": lambda guards: [False] * len(guards)}
 
 
 class Decode(nn.Module):
@@ -160,22 +161,29 @@ def _decoder(decode: Decode, tier: Tier) -> Callable[..., Tensor] | None:
 
 def _compile(decode: Decode) -> Callable[..., Tensor]:
     """Compiled for each shape when it is first asked for."""
-    import torch._dynamo.config as dynamo  # torch's compiler: a second that other tiers need not wait
-    import torch._inductor.config as inductor
+    import torch._inductor.config as inductor  # torch's compiler: a second that other tiers need not wait
 
-    compiled = torch.compile(decode, dynamic=False, fullgraph=True)
-    known: set[tuple[int, ...]] = set()
+    kinds: dict[tuple[int, ...], Callable[..., Tensor]] = {}
 
     def step(ids: Tensor, positions: Tensor, places: Tensor | None, *given: Any) -> Tensor:
-        shape = (*ids.shape, given[-1])
+        kind = (*ids.shape, given[-1])
         with torch.no_grad():
-            if shape in known:
-                return cast(Tensor, compiled(ids, positions, places, *given))
-            known.add(shape)
-            with inductor.patch(_PRODUCTS), dynamo.patch(recompile_limit=_MOST, accumulated_recompile_limit=_MOST):
-                return cast(Tensor, compiled(ids, positions, places, *given))
+            if kind in kinds:
+                return kinds[kind](ids, positions, places, *given)
+            compiled = torch.compile(_as_own_code(decode), dynamic=False, fullgraph=True, options=_UNGUARDED)
+            with inductor.patch(_PRODUCTS):
+                found: Tensor = compiled(ids, positions, places, *given)
+            kinds[kind] = compiled
+            return found
 
     return step
+
+
+def _as_own_code(decode: Decode) -> Callable[..., Tensor]:
+    """A step as a function that no other engine and no other kind of step shares. The compiler keeps what it made by a
+    function's code and asks before each call, of a thousand things, whether it may be used: a tenth of a small step."""
+    own = FunctionType(Decode.forward.__code__.replace(), Decode.forward.__globals__)
+    return cast(Callable[..., Tensor], MethodType(own, decode))
 
 
 class Recorded:
