@@ -53,7 +53,7 @@ def states(model: Unified, tier: str) -> list[tuple[Tensor, Tensor]]:
     config = model.config.decoder
     shape = (ROWS, config.layers, config.kv_heads, LENGTH, config.head_dim)
     caches = [StaticCache(*shape, stride=stride) for stride in (None, 32)]
-    steps, draws = Steps(model, TIERS[tier], caches[1]), torch.Generator().manual_seed(1)
+    steps, draws = Steps(model, TIERS[tier], caches[1], 16), torch.Generator().manual_seed(1)
     found = []
     for rows, counts in STEPS:
         every = [counts[list(rows).index(row)] if row in rows else 0 for row in range(ROWS)]

@@ -158,7 +158,7 @@ requests = [draw(seed=1, guidance=2.0), edit(seed=2), ask(seed=3)]
 eager, compiled = engine(rows=4, tier="fp32"), engine(rows=4, tier="fp32-compiled")
 assert [one.ids for one in compiled.run(requests)] == [one.ids for one in eager.run(requests)]
 counts = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-assert counts <= 4, f"{counts} graphs, not one for each of 2 and 4 rows and 128 and 150 positions"
+assert counts <= 8, f"{counts} graphs: of 2, 4 rows by an id, and one by 8 or 16; 128 and 150 positions"
 """
 
 PREPARED = """
@@ -171,7 +171,7 @@ made = graphs()
 eager = engine(4, parallel=3, tier="fp32")
 assert [one.ids for one in drafting.run(requests)] == [one.ids for one in eager.run(requests)]
 assert graphs() == made, "an answer waited for a step to be compiled"
-assert len(set(kinds)) == len(kinds) == made - before == 8, kinds  # 2, 4 rows; 1, 4 ids; 128, 150 positions
+assert len(set(kinds)) == len(kinds) == made - before == 12, kinds  # 2, 4 rows by 1, 4 ids; one by 8, 16; 128, 150
 """
 CARELESS = """
 steps = drafting._runner.steps
@@ -208,8 +208,8 @@ def test_what_was_prepared_is_not_compiled_later_and_drafts_are_read_by_it() -> 
 
 def test_neither_engines_nor_kinds_of_steps_share_what_was_compiled() -> None:
     run_traced(COMPILED + BESIDE)
-    with pytest.raises(AssertionError, match="must match"):
-        run_traced(SHARING + COMPILED.replace("counts <= 4", "True") + BESIDE)
+    with pytest.raises(AssertionError, match="RuntimeError"):
+        run_traced(SHARING + COMPILED.replace("counts <= 8", "True") + BESIDE)
 
 
 def test_eager_tiers_have_nothing_to_prepare() -> None:

@@ -114,7 +114,7 @@ class Runner:
             device=self.device,
             stride=None if tier is None else STRIDE,
         )
-        self.steps = None if tier is None else Steps(model, tier, self.cache, drafts)
+        self.steps = None if tier is None else Steps(model, tier, self.cache, chunk, drafts)
         self._versions = _versions(model)
         dtype = self.dtype if tier is None else tier.dtype
         self.hidden = torch.zeros(rows, config.width, dtype=dtype, device=self.device)
@@ -175,8 +175,14 @@ class Runner:
 
     def read(self, jobs: Sequence[Job]) -> None:
         """Take the next chunk of each job into its row; the hidden state of a row is ready when its job is done."""
-        for batch in [[job] for job in jobs] if self.strict else [sorted(jobs, key=lambda job: job.row)]:
+        for batch in [[job] for job in jobs] if self._alone(jobs) else [sorted(jobs, key=lambda job: job.row)]:
             self._read_chunk(batch)
+
+    def _alone(self, jobs: Sequence[Job]) -> bool:
+        """Whether each is read by a forward of its own."""
+        if self.steps is None:
+            return True
+        return self.steps.read_alone(len(jobs)) and not any(job.slots for job in jobs)
 
     def _read_chunk(self, jobs: Sequence[Job]) -> None:
         """One forward of at most a chunk of positions of each of these jobs, which are in the order of their rows."""

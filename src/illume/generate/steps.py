@@ -20,6 +20,7 @@ from illume.vocab.layout import Place
 LEAST_VISIBLE = 128  # a compiled step covers so many positions, or twice, four times... as many: few kinds of steps
 # Weights as constants, and products of the compiler's own: for a few rows twice as fast as those that it would call.
 _PRODUCTS = {"freezing": True, "max_autotune": True, "max_autotune_gemm_backends": "CPP"}
+FEW = 4  # rows whose prompts are read one by one, compiled: more of them share what an eager step costs
 _UNGUARDED: dict[str, Any] = {"guard_filter_fn": lambda guards: [False] * len(guards)}
 
 
@@ -51,11 +52,14 @@ def kept_of(caches: Sequence[Float[Tensor, "b g2 l e"]], groups: int, visible: i
 
 class Steps:
     """Forwards of a model's own copy over rows of a cache. Compiled or recorded are those of one id a row, and, where
-    codes are drafted, of at most so many `drafts` behind it."""
+    codes are drafted, of at most so many `drafts` behind it; compiled are also those of a `chunk` of one row, or of
+    half a chunk, for prompts come one by one."""
 
-    def __init__(self, model: Unified, tier: Tier, cache: StaticCache, drafts: int = 0) -> None:
+    def __init__(self, model: Unified, tier: Tier, cache: StaticCache, chunk: int, drafts: int = 0) -> None:
         self.model, self.tier, self.cache = model, tier, cache
         self._widths = (1, 1 + drafts) if drafts else (1,)
+        chunks = {max(chunk // 2, 1), chunk} if tier.mode == "compiled" else set()
+        self._chunks = sorted(width for width in chunks if width > self._widths[-1])
         self.groups = model.config.decoder.kv_heads
         self._kept: tuple[tuple[int, int, int], list[Kept]] | None = None
         rows, device = len(cache.lengths), cache.kept[0].device
@@ -85,8 +89,8 @@ class Steps:
             where = torch.tensor([[self.forward.place(place) for place in row] for row in places], device=device)
         first, stop = rows[0], rows[-1] + 1
         dense = stop - first == len(rows)
-        if self._decode is not None and dense and given.shape[1] <= self._widths[-1] and slot_index is None:
-            return self._compiled(first, stop, given, positions, where)
+        if dense and slot_index is None and (kind := self._kind(len(rows), given.shape[1])) is not None:
+            return self._compiled(first, stop, given, positions, where, *kind)
         if dense:
             kept, chosen, offsets = self._dense(first, stop), None, self.offsets[first:stop]
         else:
@@ -95,13 +99,16 @@ class Steps:
         found: Tensor = self.forward(given, positions, where, kept, offsets, chosen, slot_index, slot_embeds)
         return found
 
+    def read_alone(self, rows: int) -> bool:
+        """Whether the prompts of so many rows, texts alone, are read faster one after the other than together."""
+        return bool(self._chunks) and rows <= FEW
+
     def kinds(self) -> list[tuple[int, int, int]]:
         """Rows, ids a row and positions looked at of every step that may be compiled, or recorded; none if none is."""
-        if self._decode is None:
-            return []
-        sizes = {self._size(rows) for rows in range(1, len(self.cache.lengths) + 1)}
+        rows, widths = range(1, len(self.cache.lengths) + 1), (*self._widths, *self._chunks)
+        shapes = {self._kind(size, width) for size in rows for width in widths} - {None}
         visible = {self._visible(positions) for positions in range(1, self.cache.length + 1)}
-        return [(size, width, far) for size in sorted(sizes) for width in self._widths for far in sorted(visible)]
+        return sorted((*shape, far) for shape in shapes if shape for far in visible)
 
     def prepare(self, kind: tuple[int, int, int]) -> None:
         """Have a kind of step compiled, or recorded, before it is needed: one in which all rows stand still."""
@@ -112,8 +119,14 @@ class Steps:
         caches = [one[:size] for one in self.cache.kept]
         self._decode(torch.zeros_like(still), still, places, caches, self.offsets[:size], visible)
 
-    def _size(self, rows: int) -> int:
-        return min(1 << max(rows - 1, 1).bit_length(), len(self.cache.lengths))
+    def _kind(self, rows: int, width: int) -> tuple[int, int] | None:
+        """Rows and ids a row of the step that takes so many; None for one that is neither compiled nor recorded."""
+        if self._decode is None:
+            return None
+        if found := [one for one in self._widths if one >= width]:
+            return min(1 << max(rows - 1, 1).bit_length(), len(self.cache.lengths)), found[0]
+        found = [one for one in self._chunks if one >= width]
+        return (1, found[0]) if found and rows == 1 else None
 
     def _visible(self, positions: int) -> int:
         visible = LEAST_VISIBLE
@@ -130,13 +143,14 @@ class Steps:
             self._kept = key, [Kept(all, one.keys, one.values) for all, one in zip(flat, seen, strict=True)]
         return self._kept[1]
 
-    def _compiled(self, first: int, stop: int, ids: Tensor, positions: Tensor, places: Tensor | None) -> Tensor:
-        """A step of 2, 4, 8... rows, the wanted ones and others that stand still, of one id or a window of drafts: few
-        kinds of steps are compiled."""
-        size = self._size(stop - first)
+    def _compiled(
+        self, first: int, stop: int, ids: Tensor, positions: Tensor, places: Tensor | None, size: int, width: int
+    ) -> Tensor:
+        """A step of `size` rows, the wanted ones and others that stand still, of `width` ids: few kinds of steps are
+        compiled."""
         begin = min(first, len(self.cache.lengths) - size)
-        before, after, width = first - begin, size - (stop - begin), ids.shape[1]
-        room = (0, next(one for one in self._widths if one >= width) - width, before, after)
+        before, after, taken = first - begin, size - (stop - begin), ids.shape[1]
+        room = (0, width - taken, before, after)
         pad = torch.nn.functional.pad
         ids, positions = pad(ids, room), pad(positions, room, value=-1)
         places = None if places is None else pad(places, room)
@@ -144,7 +158,7 @@ class Steps:
         assert self._decode is not None
         visible = self._visible(self.cache.visible)
         found = self._decode(ids, positions, places, caches, self.offsets[:size], visible)
-        return found[before : size - after, :width]
+        return found[before : size - after, :taken]
 
     def logits(self, hidden: Float[Tensor, "b d"], run: range) -> Float[Tensor, "b v"]:
         """Logits of a run of ids."""
