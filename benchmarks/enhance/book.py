@@ -16,7 +16,7 @@ LOSS = 0.01  # a mean that is lower by no more than this is no loss, unless its 
 
 @dataclass(frozen=True)
 class Variant:
-    """An arm in one configuration, its results by seed; `label` says how it differs from others of the arm."""
+    """An arm in one configuration, its results by seed; `label` says how it differs from the arm's main one."""
 
     arm: str
     hash: str
@@ -40,7 +40,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Book:
-    """The variants in the order of the arms."""
+    """The variants in the order of the arms, the main one of each first."""
 
     variants: Sequence[Variant]
 
@@ -57,9 +57,7 @@ class Book:
 
     def main(self, arm: str) -> Variant | None:
         """The variant that the goals are asked of: most seeds, then the shipped configuration, then by name."""
-        found = [variant for variant in self.variants if variant.arm == arm]
-        shipped = result_hash(Experiment(), arm)
-        return min(found, key=lambda v: (-len(v.results), v.hash != shipped, v.hash), default=None)
+        return next((variant for variant in self.variants if variant.arm == arm), None)
 
 
 @dataclass(frozen=True)
@@ -77,16 +75,23 @@ def open_book(results: Sequence[Result]) -> Book:
     for result in results:
         groups.setdefault((result.arm, result.hash), []).append(result)
     order = list(DEPENDS)
-    keys = sorted(groups, key=lambda key: (order.index(key[0]) if key[0] in order else len(order), key))
-    labels = {arm: _labels([groups[key][0] for key in keys if key[0] == arm]) for arm, _ in keys}
-    return Book([Variant(arm, name, labels[arm][name], by_seed(groups[arm, name])) for arm, name in keys])
+    known = sorted({arm for arm, _ in groups}, key=lambda arm: (order.index(arm) if arm in order else len(order), arm))
+    variants: list[Variant] = []
+    for arm in known:
+        shipped = result_hash(Experiment(), arm) if arm in order else None
+        keys = [key for key in groups if key[0] == arm]
+        keys.sort(key=lambda key: (-len(groups[key]), key[1] != shipped, key))
+        main = groups[keys[0]][0]
+        variants += [Variant(*key, _label(groups[key][0], main), by_seed(groups[key])) for key in keys]
+    return Book(variants)
 
 
-def _labels(variants: Sequence[Result]) -> dict[str, str]:
-    """The arm's name, and where there are several variants of it, the settings in which they differ."""
-    names = dict.fromkeys(name for one in variants for name in one.settings)
-    differing = [n for n in names if any(one.settings.get(n) != variants[0].settings.get(n) for one in variants)]
-    return {one.hash: " ".join([one.arm, *(f"{n}={one.settings.get(n)}" for n in differing)]) for one in variants}
+def _label(result: Result, main: Result) -> str:
+    """The arm's name, and the settings in which it is not the main variant, as a person would give them."""
+    names = dict.fromkeys((*main.settings, *result.settings))
+    differing = [name for name in names if result.settings.get(name) != main.settings.get(name)]
+    given = [f"{name.partition('.')[2] or name}={result.settings.get(name)}" for name in differing]
+    return " ".join([result.arm, *given])
 
 
 def goals(book: Book) -> list[Goal]:

@@ -1,4 +1,4 @@
-"""The picture of the experiment: drawing and seeing, arm by arm; a dot a seed, a bar their mean."""
+"""The picture of the experiment: drawing and seeing, arm by arm; a dot a seed, a stroke their mean."""
 
 import io
 
@@ -6,7 +6,7 @@ from benchmarks.enhance.book import Book, Variant
 from illume.core.config import plain_hash
 
 SHOWN = ("draw", "draw novel", "see")
-DOT, BAR = "#2f6f8f", "#c9dbe4"
+DOT, MEAN = "#8fb3c6", "#1f4f68"
 
 
 def digest(book: Book) -> str:
@@ -27,14 +27,13 @@ def plot(book: Book) -> str:
         FigureCanvasSVG(figure)
         for axes, name in zip(figure.subplots(1, len(SHOWN), sharey=True), SHOWN, strict=True):
             places = range(len(variants))
-            axes.barh(places, [v.mean(name) or 0.0 for v in variants], height=0.6, color=BAR)
             for place, variant in zip(places, variants, strict=True):
                 dots = list(_dots(variant, name).values())
-                axes.plot(dots, [place] * len(dots), ".", color=DOT, markersize=5)
+                axes.plot(dots, [place] * len(dots), ".", color=DOT, markersize=6)
+                axes.plot(variant.mean(name), place, "|", color=MEAN, markersize=11, markeredgewidth=2)
             axes.set_yticks(places, [v.label for v in variants], fontsize=8)
             axes.set_title(name, fontsize=9, loc="left")
-            axes.set_xlim(0, 1)
-            axes.grid(axis="x", alpha=0.25)
+            axes.grid(alpha=0.25)
             axes.tick_params(axis="x", labelsize=7)
             axes.spines[["top", "right"]].set_visible(False)
         buffer = io.StringIO()
