@@ -20,8 +20,8 @@ from illume.vocab.layout import Place
 LEAST_VISIBLE = 128  # a compiled step covers so many positions, or twice, four times... as many: few kinds of steps
 # Weights as constants, and products of the compiler's own: for a few rows twice as fast as those that it would call.
 _PRODUCTS = {"freezing": True, "max_autotune": True, "max_autotune_gemm_backends": "CPP"}
-FEW = 4  # rows whose prompts are read one by one, compiled: more of them share what an eager step costs
 _UNGUARDED: dict[str, Any] = {"guard_filter_fn": lambda guards: [False] * len(guards)}
+FEW = 4  # rows whose prompts are read one by one, compiled: more of them share what an eager step costs
 
 
 class Decode(nn.Module):
@@ -106,9 +106,9 @@ class Steps:
     def kinds(self) -> list[tuple[int, int, int]]:
         """Rows, ids a row and positions looked at of every step that may be compiled, or recorded; none if none is."""
         rows, widths = range(1, len(self.cache.lengths) + 1), (*self._widths, *self._chunks)
-        shapes = {self._kind(size, width) for size in rows for width in widths} - {None}
+        shapes = {kind for size in rows for width in widths if (kind := self._kind(size, width))}
         visible = {self._visible(positions) for positions in range(1, self.cache.length + 1)}
-        return sorted((*shape, far) for shape in shapes if shape for far in visible)
+        return sorted((*shape, far) for shape in shapes for far in visible)
 
     def prepare(self, kind: tuple[int, int, int]) -> None:
         """Have a kind of step compiled, or recorded, before it is needed: one in which all rows stand still."""
