@@ -20,18 +20,6 @@ from illume.tasks.verdict import CRITERIA, Criterion, Verdict
 from illume.vocab.messages import ImagePart, TextPart
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("saved") / "model"
-    tiny_illume().save(where)
-    return where
-
-
-@pytest.fixture
-def copy(folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(folder, tmp_path / "copy"))
-
-
 def picture(seed: int = 0, size: tuple[int, int] = SIZE) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
 
@@ -42,37 +30,37 @@ def answers(model: Illume) -> list[tuple[int, ...]]:
     return [result.ids for result in model.run(requests)]
 
 
-def test_a_saved_model_loads_and_answers_with_the_same_ids(folder: Path) -> None:
-    loaded = illume.load(str(folder), device="cpu", dtype="float32")
-    assert loaded.folder == folder
+def test_a_saved_model_loads_and_answers_with_the_same_ids(saved_model: Path) -> None:
+    loaded = illume.load(str(saved_model), device="cpu", dtype="float32")
+    assert loaded.folder == saved_model
     assert answers(loaded) == answers(tiny_illume())
     assert loaded.parts.generation == tiny_parts().generation
     assert loaded.reconstruct(picture()).tobytes() == tiny_illume().reconstruct(picture()).tobytes()
     assert loaded.draw("x")[0].tobytes() == tiny_illume().draw("x")[0].tobytes()
 
 
-def test_the_folder_has_its_parts_a_card_and_no_pickle(folder: Path) -> None:
-    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+def test_the_folder_has_its_parts_a_card_and_no_pickle(saved_model: Path) -> None:
+    names = {str(path.relative_to(saved_model)) for path in saved_model.rglob("*") if path.is_file()}
     expected = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"}
     assert expected <= names
     assert {"vision_tokenizer/model.safetensors", "pixel_decoder/config.json"} <= names
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in names)
-    card = (folder / "README.md").read_text()
+    card = (saved_model / "README.md").read_text()
     assert "illume.load" in card
     assert "8 x 8 pixels" in card
 
 
-def test_a_failed_save_leaves_the_old_folder(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+def test_a_failed_save_leaves_the_old_folder(model_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.read_bytes() for path in model_copy.rglob("*") if path.is_file()}
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(type(tiny_parts().pixel_decoder), "save", full)
     with pytest.raises(CheckpointError, match="No space"):
-        tiny_illume().save(copy)
-    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
-    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+        tiny_illume().save(model_copy)
+    assert {path: path.read_bytes() for path in model_copy.rglob("*") if path.is_file()} == before
+    assert [path.name for path in model_copy.parent.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize(
@@ -85,17 +73,17 @@ def test_a_failed_save_leaves_the_old_folder(copy: Path, monkeypatch: pytest.Mon
         ("pixel_decoder", "pixel_decoder/config.json missing"),
     ],
 )
-def test_a_missing_part_is_named(copy: Path, missing: str, words: str) -> None:
-    path = copy / missing
+def test_a_missing_part_is_named(model_copy: Path, missing: str, words: str) -> None:
+    path = model_copy / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(ModelError, match=words):
-        illume.load(copy)
+        illume.load(model_copy)
 
 
-def test_pickled_weights_are_never_opened(copy: Path) -> None:
-    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+def test_pickled_weights_are_never_opened(model_copy: Path) -> None:
+    (model_copy / "model.safetensors").rename(model_copy / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"pytorch_model\.bin.*pickles are never loaded"):
-        illume.load(copy)
+        illume.load(model_copy)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +96,11 @@ def test_pickled_weights_are_never_opened(copy: Path) -> None:
         ("vocabulary", None, "vocabulary"),
     ],
 )
-def test_another_configuration_is_refused(copy: Path, key: str, value: object, words: str) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {key: value}))
+def test_another_configuration_is_refused(model_copy: Path, key: str, value: object, words: str) -> None:
+    config = json.loads((model_copy / "config.json").read_text())
+    (model_copy / "config.json").write_text(json.dumps(config | {key: value}))
     with pytest.raises(ModelError, match=words):
-        illume.load(copy)
+        illume.load(model_copy)
 
 
 def test_a_name_that_is_nowhere_is_refused() -> None:
@@ -265,11 +253,11 @@ def test_an_interrupted_answer_leaves_nothing_behind(monkeypatch: pytest.MonkeyP
     assert answers(model) == expected
 
 
-def test_a_saved_session_is_loaded_with_its_model(folder: Path, tmp_path: Path) -> None:
+def test_a_saved_session_is_loaded_with_its_model(saved_model: Path, tmp_path: Path) -> None:
     session = tiny_illume().session(seed=3)
     session.draw("x")
     session.save(tmp_path / "session")
-    for model in (folder, str(folder), tiny_illume()):
+    for model in (saved_model, str(saved_model), tiny_illume()):
         assert illume.load_session(tmp_path / "session", model).turns == session.turns
 
 
@@ -284,8 +272,8 @@ def test_nothing_asked_is_nothing_answered() -> None:
     assert tiny_illume().run([]) == []
 
 
-def test_bfloat16_draws_too(folder: Path) -> None:
-    model = illume.load(folder, device="cpu", dtype="bfloat16")
+def test_bfloat16_draws_too(saved_model: Path) -> None:
+    model = illume.load(saved_model, device="cpu", dtype="bfloat16")
     assert model.parts.model.embedding.text.dtype == torch.bfloat16
     assert model.draw("a red circle")[0].size == SIZE
     assert isinstance(model.chat("what?", [picture()], max_new_text=3), str)
